@@ -1,0 +1,437 @@
+/** Writes the record values of one symbol: the JSON of the wire format in README.md, byte by byte. */
+import type { Book } from './book.ts'
+import { scaledBytesMax, writeAscii, writeFixed, writeInteger, writeScaled } from './decimal.ts'
+import type { InvalidReason, Proof } from './event.ts'
+import type { Slab } from './slab.ts'
+import { isRegularPrice } from './wide.ts'
+
+/** What an exchange message says of itself; `LevelChanges` has this shape. */
+export interface Stamp {
+  /** The exchange's sequence; -1 when there is none. */
+  readonly nonce: number
+  /** The sequence as text, only when it is beyond 2^53. */
+  readonly nonceText: string | undefined
+  /** Exchange event time in ms; -1 when there is none. */
+  readonly timestampMs: number
+  /** Microseconds since 1970 when the frame reached user code. */
+  readonly receivedUs: number
+}
+
+/** Levels read from a book at a time. */
+const CHUNK = 1024
+const chunkPrice = new Float64Array(CHUNK)
+const chunkSize = new Float64Array(CHUNK)
+
+const QUOTE = 34
+const COMMA = 44
+const OPEN = 91
+const CLOSE = 93
+const CLOSE_OBJECT = 125
+
+const text = new TextEncoder()
+const NONCE = text.encode(',"nonce":')
+const TIMESTAMP = text.encode(',"timestamp":')
+const RECEIVED = text.encode(',"receivedUs":')
+const PUBLISHED = text.encode(',"publishedUs":')
+const BIDS = text.encode(',"bids":[')
+const ASKS = text.encode('],"asks":[')
+const SEQ = text.encode(',"seq":')
+const NULL = text.encode('null')
+const REASON = text.encode(',"reason":"')
+const STATE = text.encode(',"state":"')
+
+/** Bytes of everything but header, levels and `nonceText`: ample. */
+const FIELDS_MAX = 400
+/** Bytes of what follows a run of levels. */
+const TAIL_MAX = 64
+
+/** Digits of a number that are written again for each event; those before them stay. */
+const PATCHED = 1e8
+
+/** A number in the template of a symbol's deltas. */
+class Field {
+  /** The template holds as it is for numbers in `[min, limit)`. */
+  min = 0
+  limit = 0
+  /** What the digits that stay say. */
+  base = 0
+  digits = 0
+  /** Where the number begins in the template. */
+  at = 0
+
+  /** The template has `value` at `[start, end)`; -1: the field is absent or null. */
+  set(value: number, start: number, end: number): void {
+    if (value < 0) {
+      this.min = -1
+      this.limit = 0
+      this.base = -1
+      this.digits = 0
+    } else if (value < PATCHED) {
+      const digits = end - start
+      this.min = digits === 1 ? 0 : 10 ** (digits - 1)
+      this.limit = 10 ** digits
+      this.base = 0
+      this.digits = digits
+    } else {
+      this.base = Math.floor(value / PATCHED) * PATCHED
+      this.min = this.base
+      this.limit = this.base + PATCHED
+      this.digits = 8
+    }
+    this.at = end - this.digits
+  }
+}
+
+/** Writes one symbol's events into a slab that all symbols of a worker share. */
+export class EventEncoder {
+  readonly #book: Book
+  readonly #slab: Slab
+  /** Everything up to the epoch's digits, per type. */
+  readonly #snapshotHead: Uint8Array
+  readonly #deltaHead: Uint8Array
+  readonly #invalidHead: Uint8Array
+  readonly #heartbeatHead: Uint8Array
+  /** `,"proof":…` and, unless the view is the whole book, `,"depth":…`. */
+  readonly #snapshotTail: Uint8Array
+  readonly #levelBytesMax: number
+  readonly #depth: number
+  /** First level of each part (bids, then asks, counted on) and, at the end, the level count. */
+  #parts: number[] = []
+  /**
+   * The last delta up to its first level: the next one differs in some last digits only. Empty
+   * until there was one.
+   */
+  #template: Uint8Array = new Uint8Array(0)
+  #templateEpoch = -1
+  readonly #seq: Field = new Field()
+  readonly #nonce: Field = new Field()
+  readonly #timestamp: Field = new Field()
+  readonly #received: Field = new Field()
+  readonly #published: Field = new Field()
+
+  /** `depth` 0 or Infinity: the whole book. */
+  constructor(
+    exchange: string,
+    symbol: string,
+    book: Book,
+    proof: Proof,
+    depth: number,
+    slab: Slab,
+  ) {
+    this.#book = book
+    this.#slab = slab
+    const names = `"exchange":${JSON.stringify(exchange)},"symbol":${JSON.stringify(symbol)}`
+    const head = (type: string) => text.encode(`{"v":1,"type":"${type}",${names},"epoch":`)
+    this.#snapshotHead = head('snapshot')
+    this.#deltaHead = head('delta')
+    this.#invalidHead = head('invalid')
+    this.#heartbeatHead = head('heartbeat')
+    const full = depth === 0 || depth === Infinity
+    this.#depth = full ? Infinity : depth
+    this.#snapshotTail = text.encode(`,"proof":"${proof}"${full ? '' : `,"depth":${depth}`}`)
+    this.#levelBytesMax = scaledBytesMax(book.priceDecimals) + scaledBytesMax(book.sizeDecimals) + 4
+  }
+
+  /** The whole view in one event. */
+  snapshot(epoch: number, seq: number, stamp: Stamp, publishedUs: number): void {
+    this.#parts = [0, this.#bidCount() + this.#askCount()]
+    this.snapshotPart(0, 1, epoch, seq, stamp, publishedUs)
+  }
+
+  /**
+   * How many events of at most `maxBytes` the view needs. Call it before the `snapshotPart`s; it
+   * overwrites the slab. A level alone is never split, however long its digits are.
+   */
+  partsNeeded(maxBytes: number): number {
+    const bidCount = this.#bidCount()
+    const count = bidCount + this.#askCount()
+    const room = maxBytes - this.#snapshotHead.length - this.#snapshotTail.length - FIELDS_MAX
+    const parts = [0]
+    let used = 0
+    for (let from = 0; from < count;) {
+      const read = this.#read(from, count, bidCount)
+      for (let i = 0; i < read; i++) {
+        const bytes = this.#level(0, chunkPrice[i], chunkSize[i]) + 1
+        if (used > 0 && used + bytes > room) {
+          parts.push(from + i)
+          used = 0
+        }
+        used += bytes
+      }
+      from += read
+    }
+    parts.push(count)
+    this.#parts = parts
+    return parts.length - 1
+  }
+
+  /** Part `part` of the `parts` that `partsNeeded` just told; the book must not have changed. */
+  snapshotPart(
+    part: number,
+    parts: number,
+    epoch: number,
+    seq: number,
+    stamp: Stamp,
+    publishedUs: number,
+  ): void {
+    if (parts !== this.#parts.length - 1) {
+      throw new Error(`snapshotPart of ${parts} parts; partsNeeded said ${this.#parts.length - 1}`)
+    }
+    const slab = this.#slab
+    let at = this.#begin(this.#snapshotHead, epoch, seq, stamp, publishedUs)
+    at = writeBytes(slab.bytes, at, this.#snapshotTail)
+    if (parts > 1) at = writeAscii(slab.bytes, at, `,"part":${part},"parts":${parts}`)
+    const bidCount = this.#bidCount()
+    const from = this.#parts[part]
+    const to = this.#parts[part + 1]
+    at = writeBytes(slab.bytes, at, BIDS)
+    at = this.#view(at, Math.min(from, bidCount), Math.min(to, bidCount), bidCount)
+    at = writeBytes(slab.bytes, at, ASKS)
+    at = this.#view(at, Math.max(from, bidCount), Math.max(to, bidCount), bidCount)
+    slab.bytes[at] = CLOSE
+    slab.bytes[at + 1] = CLOSE_OBJECT
+    slab.start = 0
+    slab.end = at + 2
+  }
+
+  /** `book.difference`. */
+  delta(epoch: number, seq: number, stamp: Stamp, publishedUs: number): void {
+    const slab = this.#slab
+    const book = this.#book
+    const bids = book.bids.difference
+    const asks = book.asks.difference
+    let at = this.#template.length
+    const seqField = this.#seq
+    const nonceField = this.#nonce
+    const timestampField = this.#timestamp
+    const receivedField = this.#received
+    const publishedField = this.#published
+    const nonce = stamp.nonce
+    const timestampMs = stamp.timestampMs
+    const receivedUs = stamp.receivedUs
+    if (
+      epoch === this.#templateEpoch && stamp.nonceText === undefined &&
+      seq >= seqField.min && seq < seqField.limit &&
+      nonce >= nonceField.min && nonce < nonceField.limit &&
+      timestampMs >= timestampField.min && timestampMs < timestampField.limit &&
+      receivedUs >= receivedField.min && receivedUs < receivedField.limit &&
+      publishedUs >= publishedField.min && publishedUs < publishedField.limit
+    ) {
+      const template = this.#template
+      patch(template, seqField, seq)
+      patch(template, nonceField, nonce)
+      patch(template, timestampField, timestampMs)
+      patch(template, receivedField, receivedUs)
+      patch(template, publishedField, publishedUs)
+      if (slab.bytes.length < at) slab.ensure(at)
+      slab.bytes.set(template)
+    } else {
+      at = this.#begin(this.#deltaHead, epoch, seq, stamp, publishedUs)
+      at = writeBytes(slab.bytes, at, BIDS)
+      // A sequence in text is not patched: the next event is written whole again.
+      this.#templateEpoch = stamp.nonceText === undefined ? epoch : -1
+      this.#template = slab.bytes.slice(0, at)
+    }
+    at = this.#levels(at, bids.price, bids.size, bids.count)
+    at = writeBytes(slab.bytes, at, ASKS)
+    at = this.#levels(at, asks.price, asks.size, asks.count)
+    const bytes = slab.bytes
+    bytes[at] = CLOSE
+    bytes[at + 1] = CLOSE_OBJECT
+    slab.start = 0
+    slab.end = at + 2
+  }
+
+  /** `seq` is the event's own: one more than the last delta's. */
+  invalid(
+    epoch: number,
+    seq: number,
+    reason: InvalidReason,
+    receivedUs: number,
+    publishedUs: number,
+  ): void {
+    this.#short(this.#invalidHead, epoch, seq, REASON, reason, receivedUs, publishedUs)
+  }
+
+  /** `seq` repeats the last event's. */
+  heartbeat(
+    epoch: number,
+    seq: number,
+    state: 'live' | 'invalid',
+    receivedUs: number,
+    publishedUs: number,
+  ): void {
+    this.#short(this.#heartbeatHead, epoch, seq, STATE, state, receivedUs, publishedUs)
+  }
+
+  #bidCount(): number {
+    return Math.min(this.#book.bids.count, this.#depth)
+  }
+
+  #askCount(): number {
+    return Math.min(this.#book.asks.count, this.#depth)
+  }
+
+  /** Writes everything up to the levels or the proof, with room for what follows; ends the template. */
+  #begin(
+    head: Uint8Array,
+    epoch: number,
+    seq: number,
+    stamp: Stamp,
+    publishedUs: number,
+  ): number {
+    const nonceText = stamp.nonceText
+    const needed = head.length + this.#snapshotTail.length + FIELDS_MAX
+    const slab = this.#slab
+    slab.ensure(nonceText === undefined ? needed : needed + nonceText.length)
+    const bytes = slab.bytes
+    // The fields below are about to tell of these bytes instead.
+    this.#templateEpoch = -1
+    bytes.set(head)
+    let at = writeInteger(bytes, head.length, epoch)
+    at = writeBytes(bytes, at, SEQ)
+    let start = at
+    at = writeInteger(bytes, at, seq)
+    this.#seq.set(seq, start, at)
+    if (nonceText !== undefined) {
+      at = writeBytes(bytes, at, NONCE)
+      bytes[at] = QUOTE
+      at = writeAscii(bytes, at + 1, nonceText)
+      bytes[at++] = QUOTE
+    } else if (stamp.nonce >= 0) {
+      at = writeBytes(bytes, at, NONCE)
+      start = at
+      at = writeInteger(bytes, at, stamp.nonce)
+    }
+    this.#nonce.set(stamp.nonce, start, at)
+    at = writeBytes(bytes, at, TIMESTAMP)
+    start = at
+    if (stamp.timestampMs >= 0) at = writeInteger(bytes, at, stamp.timestampMs)
+    else at = writeBytes(bytes, at, NULL)
+    this.#timestamp.set(stamp.timestampMs, start, at)
+    at = writeBytes(bytes, at, RECEIVED)
+    start = at
+    at = writeInteger(bytes, at, stamp.receivedUs)
+    this.#received.set(stamp.receivedUs, start, at)
+    at = writeBytes(bytes, at, PUBLISHED)
+    start = at
+    at = writeInteger(bytes, at, publishedUs)
+    this.#published.set(publishedUs, start, at)
+    return at
+  }
+
+  #short(
+    head: Uint8Array,
+    epoch: number,
+    seq: number,
+    name: Uint8Array,
+    value: string,
+    receivedUs: number,
+    publishedUs: number,
+  ): void {
+    const slab = this.#slab
+    slab.ensure(head.length + FIELDS_MAX)
+    const bytes = slab.bytes
+    bytes.set(head)
+    let at = writeInteger(bytes, head.length, epoch)
+    at = writeBytes(bytes, at, SEQ)
+    at = writeInteger(bytes, at, seq)
+    at = writeBytes(bytes, at, name)
+    at = writeAscii(bytes, at, value)
+    bytes[at++] = QUOTE
+    at = writeBytes(bytes, at, RECEIVED)
+    at = writeInteger(bytes, at, receivedUs)
+    at = writeBytes(bytes, at, PUBLISHED)
+    at = writeInteger(bytes, at, publishedUs)
+    bytes[at++] = CLOSE_OBJECT
+    slab.start = 0
+    slab.end = at
+  }
+
+  /** Reads view levels `[from, …)` of one side (bids first, counted on) into the chunk. */
+  #read(from: number, to: number, bidCount: number): number {
+    const inBids = from < bidCount
+    const end = inBids && to > bidCount ? bidCount : to
+    const wanted = end - from < CHUNK ? end - from : CHUNK
+    if (inBids) return this.#book.bids.read(from, wanted, chunkPrice, chunkSize)
+    return this.#book.asks.read(from - bidCount, wanted, chunkPrice, chunkSize)
+  }
+
+  /** Writes view levels `[from, to)`, all of one side. */
+  #view(at: number, from: number, to: number, bidCount: number): number {
+    const start = at
+    while (from < to) {
+      const read = this.#read(from, to, bidCount)
+      if (at > start) {
+        this.#slab.ensure(at + 1)
+        this.#slab.bytes[at++] = COMMA
+      }
+      at = this.#levels(at, chunkPrice, chunkSize, read)
+      from += read
+    }
+    this.#slab.ensure(at + FIELDS_MAX)
+    return at
+  }
+
+  /** Writes `[price,size]` pairs with commas between; leaves room for what follows the levels. */
+  #levels(at: number, price: Float64Array, size: Float64Array, count: number): number {
+    const book = this.#book
+    const slab = this.#slab
+    const priceDecimals = book.priceDecimals
+    const sizeDecimals = book.sizeDecimals
+    slab.ensure(at + count * this.#levelBytesMax + TAIL_MAX)
+    const bytes = slab.bytes
+    if (book.wide.count > 0) return this.#wideLevels(at, price, size, count)
+    for (let i = 0; i < count; i++) {
+      if (i > 0) bytes[at++] = COMMA
+      bytes[at++] = OPEN
+      at = writeScaled(bytes, at, price[i], priceDecimals)
+      bytes[at++] = COMMA
+      at = writeScaled(bytes, at, size[i], sizeDecimals)
+      bytes[at++] = CLOSE
+    }
+    return at
+  }
+
+  /** The same for a book that has wide values somewhere. */
+  #wideLevels(at: number, price: Float64Array, size: Float64Array, count: number): number {
+    for (let i = 0; i < count; i++) {
+      if (i > 0) this.#slab.bytes[at++] = COMMA
+      at = this.#level(at, price[i], size[i])
+    }
+    this.#slab.ensure(at + TAIL_MAX)
+    return at
+  }
+
+  /** Writes one level, wide or not, and leaves room for the next regular one. */
+  #level(at: number, price: number, size: number): number {
+    const book = this.#book
+    const slab = this.#slab
+    slab.ensure(at + this.#levelBytesMax)
+    slab.bytes[at++] = OPEN
+    if (isRegularPrice(price)) at = writeScaled(slab.bytes, at, price, book.priceDecimals)
+    else at = this.#text(at, book.wide.priceText(price))
+    slab.bytes[at++] = COMMA
+    if (size >= 0) at = writeScaled(slab.bytes, at, size, book.sizeDecimals)
+    else at = this.#text(at, book.wide.sizeText(size))
+    slab.bytes[at++] = CLOSE
+    slab.ensure(at + this.#levelBytesMax)
+    return at
+  }
+
+  #text(at: number, value: string): number {
+    this.#slab.ensure(at + value.length + this.#levelBytesMax)
+    return writeAscii(this.#slab.bytes, at, value)
+  }
+}
+
+/** For short runs a loop beats the call into `set`. */
+function writeBytes(bytes: Uint8Array, at: number, source: Uint8Array): number {
+  for (let i = 0; i < source.length; i++) bytes[at + i] = source[i]
+  return at + source.length
+}
+
+/** Brings the digits that changed into the template. */
+function patch(template: Uint8Array, field: Field, value: number): void {
+  writeFixed(template, field.at, (value - field.base) | 0, field.digits)
+}

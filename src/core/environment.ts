@@ -1,0 +1,52 @@
+/**
+ * Everything between the socket and the broker that decides something takes its clock, timers,
+ * sockets, HTTP and randomness from here: `feed/environment.ts` is the real one, the simulated
+ * worlds of `test/simulation` are the other.
+ */
+
+export interface Timer {
+  /** Idempotent; a cancelled timer never fires. */
+  cancel(): void
+}
+
+/** What a socket tells its owner. Never called again after `closed`. */
+export interface SocketEvents {
+  opened(): void
+  /** One whole message as bytes, owned by the receiver for the duration of the call. */
+  received(frame: Uint8Array): void
+  /** Exactly once, also when the connection could never be made. */
+  closed(code: number, reason: string): void
+}
+
+export interface Socket {
+  send(text: string): void
+  /** Stops and starts delivery (and so the peer, by TCP). */
+  pause(): void
+  resume(): void
+  /** Bytes handed to `send` that have not left yet. */
+  readonly bufferedBytes: number
+  /** Ends at once, without waiting for the peer; `closed` still follows. */
+  terminate(): void
+}
+
+export interface HttpResponse {
+  /** HTTP status; 0 when no answer came (refused, cut, timed out). */
+  readonly status: number
+  readonly body: string
+  /** From `Retry-After`, in ms. */
+  readonly retryAfterMs?: number
+}
+
+export interface Environment {
+  /** Wall clock, integer microseconds since 1970. It may step in either direction. */
+  nowUs(): number
+  /** Never steps, arbitrary origin, ms. Every duration is measured with it. */
+  monotonicMs(): number
+  /** Runs `callback` once after `delayMs`. */
+  setTimer(delayMs: number, callback: () => void): Timer
+  /** Uniform in [0, 1). */
+  random(): number
+  openSocket(url: string, events: SocketEvents): Socket
+  /** `done` exactly once, unless cancelled. */
+  httpGet(url: string, timeoutMs: number, done: (response: HttpResponse) => void): Timer
+}
