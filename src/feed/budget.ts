@@ -1,0 +1,192 @@
+/** How fast one worker may open sockets and send messages: its share of the per-IP limits. */
+import type { Environment, Timer } from '../core/environment.ts'
+import type { Limits } from '../exchanges/adapter.ts'
+
+/** Part of an exchange's limit that is used: clocks differ and packets bunch up on the way. */
+const MARGIN = 0.85
+/** Part of `subscribeWithinMs` within which the messages of a new socket must be sendable. */
+const SUBSCRIBE_PART = 0.5
+/** How soon to look again when a socket waits for others' messages. */
+const RETRY_MS = 50
+
+/**
+ * Tokens that grow with time. Burst and rate together stay below the limit in every window of one
+ * second, also summed over workers whose shares sum to 1.
+ */
+export class TokenBucket {
+  readonly perSecond: number
+  readonly burst: number
+  #tokens: number
+  #updatedMs: number
+
+  /**
+   * `phase` in [0, 1): where in its first interval a bucket of less than one token a second begins,
+   * so that workers started together do not spend their first tokens together.
+   */
+  constructor(limitPerSecond: number, share: number, phase: number, nowMs: number) {
+    const allowed = limitPerSecond * share * MARGIN
+    this.burst = Math.max(1, Math.floor(allowed / 3))
+    this.perSecond = allowed < 1 ? allowed : Math.max(1, allowed - this.burst)
+    this.#tokens = allowed < 1 ? 1 - phase : this.burst
+    this.#updatedMs = nowMs
+  }
+
+  /** How long until a token is there; 0 = now. */
+  waitMs(nowMs: number): number {
+    this.#refill(nowMs)
+    return this.#tokens >= 1 ? 0 : ((1 - this.#tokens) * 1000) / this.perSecond
+  }
+
+  take(nowMs: number): void {
+    this.#refill(nowMs)
+    this.#tokens -= 1
+  }
+
+  /** How long until `count` tokens were there, one after the other. */
+  drainMs(count: number, nowMs: number): number {
+    this.#refill(nowMs)
+    return Math.max(0, ((count - this.#tokens) * 1000) / this.perSecond)
+  }
+
+  #refill(nowMs: number): void {
+    const grown = this.#tokens + ((nowMs - this.#updatedMs) * this.perSecond) / 1000
+    // A hair below a whole token is a whole one: timers would spin on the rounding error.
+    this.#tokens = Math.min(this.burst, grown > 1 - 1e-6 && grown < 1 ? 1 : grown)
+    this.#updatedMs = nowMs
+  }
+}
+
+/** A socket slot as the budget sees it. */
+export interface BudgetClient {
+  /** Messages the next socket sends when it opens. */
+  readonly openingMessages: number
+  /** Messages waiting to be sent. */
+  readonly queued: number
+  /** The exchange closes this socket unless its messages leave soon. */
+  readonly urgent: boolean
+  /** Granted: open the socket now. */
+  connect(): void
+  /** Granted: send one message now. */
+  sendNext(): void
+}
+
+/**
+ * Grants in order of request, messages of fresh sockets first. A socket is granted only when its
+ * subscriptions, behind those promised before, can leave in time.
+ */
+export class Budget {
+  readonly connects: TokenBucket
+  readonly messages: TokenBucket
+  readonly #environment: Environment
+  readonly #windowMs: number
+  readonly #connecting: BudgetClient[] = []
+  readonly #sending: BudgetClient[] = []
+  /** Granted a socket that is not open yet. */
+  readonly #promised = new Set<BudgetClient>()
+  #timer: Timer | undefined
+  #pumping = false
+  #again = false
+
+  constructor(limits: Limits, share: number, phase: number, environment: Environment) {
+    const now = environment.monotonicMs()
+    this.connects = new TokenBucket(limits.connectsPerSecond, share, phase, now)
+    this.messages = new TokenBucket(limits.framesPerSecond, share, phase, now)
+    this.#windowMs = limits.subscribeWithinMs * SUBSCRIBE_PART
+    this.#environment = environment
+  }
+
+  requestConnect(client: BudgetClient): void {
+    if (!this.#connecting.includes(client)) this.#connecting.push(client)
+    this.#pump()
+  }
+
+  requestSend(client: BudgetClient): void {
+    if (!this.#sending.includes(client)) this.#sending.push(client)
+    this.#pump()
+  }
+
+  /** The granted socket is open: its messages are in its queue now. */
+  opened(client: BudgetClient): void {
+    this.#promised.delete(client)
+  }
+
+  /** Forgets every request and promise of the client. */
+  cancel(client: BudgetClient): void {
+    remove(this.#connecting, client)
+    remove(this.#sending, client)
+    this.#promised.delete(client)
+    this.#pump()
+  }
+
+  #pump(): void {
+    // A grant may ask again before it returns.
+    if (this.#pumping) {
+      this.#again = true
+      return
+    }
+    this.#pumping = true
+    let waitMs: number
+    do {
+      this.#again = false
+      const now = this.#environment.monotonicMs()
+      waitMs = Math.min(this.#send(now), this.#connect(now))
+    } while (this.#again)
+    this.#pumping = false
+    this.#timer?.cancel()
+    this.#timer = waitMs === Infinity
+      ? undefined
+      : this.#environment.setTimer(Math.max(1, Math.ceil(waitMs)), () => {
+        this.#timer = undefined
+        this.#pump()
+      })
+  }
+
+  /** Sends what may be sent; returns how long until more may be, Infinity when nothing waits. */
+  #send(nowMs: number): number {
+    while (this.#sending.length > 0) {
+      const waitMs = this.messages.waitMs(nowMs)
+      if (waitMs > 0) return waitMs
+      const urgent = this.#sending.findIndex((client) => client.urgent)
+      const client = this.#sending.splice(Math.max(0, urgent), 1)[0]
+      if (client.queued === 0) continue
+      this.messages.take(nowMs)
+      client.sendNext()
+      if (client.queued > 0 && !this.#sending.includes(client)) {
+        // A fresh socket finishes its subscriptions before the next one starts its own.
+        if (client.urgent) this.#sending.unshift(client)
+        else this.#sending.push(client)
+      }
+    }
+    return Infinity
+  }
+
+  #connect(nowMs: number): number {
+    while (this.#connecting.length > 0) {
+      const waitMs = this.connects.waitMs(nowMs)
+      if (waitMs > 0) return waitMs
+      const client = this.#connecting[0]
+      const ahead = this.#ahead()
+      const total = ahead + client.openingMessages
+      // With nothing ahead, waiting would not help.
+      if (ahead > 0 && this.messages.drainMs(total, nowMs) > this.#windowMs) return RETRY_MS
+      this.#connecting.shift()
+      this.connects.take(nowMs)
+      this.#promised.add(client)
+      client.connect()
+    }
+    return Infinity
+  }
+
+  /** Messages that go before those of the next socket. */
+  #ahead(): number {
+    let count = 0
+    for (const client of this.#promised) count += client.openingMessages
+    for (const client of this.#sending) if (client.urgent) count += client.queued
+    return count
+  }
+}
+
+function remove(list: BudgetClient[], client: BudgetClient): void {
+  const at = list.indexOf(client)
+  if (at >= 0) list.splice(at, 1)
+}

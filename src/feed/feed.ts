@@ -1,0 +1,247 @@
+/** One worker's intake: sockets, sessions and streams of its share of the symbols, to one sink. */
+import type { WorkerPlan } from '../config/plan.ts'
+import { overrideEndpoint } from '../core/endpoint.ts'
+import type { Environment, Timer } from '../core/environment.ts'
+import type { ObfeedError } from '../core/errors.ts'
+import type { Instrument, PlannedSymbol } from '../core/instrument.ts'
+import type { Adapter, SessionOutput } from '../exchanges/adapter.ts'
+import type { Sink, SinkEvents } from '../sinks/sink.ts'
+import { Budget } from './budget.ts'
+import { Connection, type ConnectionTimings } from './connection.ts'
+import { type GroupContext, SymbolGroup } from './group.ts'
+import { SnapshotQueue } from './snapshots.ts'
+import type { FeedStats } from './stats.ts'
+import { Outlet, SymbolStream } from './stream.ts'
+
+export const TICK_MS = 100
+/** A tick this late: the loop stood still, nobody listened meanwhile. */
+const LATE_MS = 1000
+/** Messages for humans per window; the rest is counted. */
+const NOTICES_PER_WINDOW = 20
+const NOTICE_WINDOW_MS = 10_000
+
+export interface FeedOptions {
+  readonly adapter: Adapter
+  readonly plan: WorkerPlan
+  /** Levels a side; 0 = full. */
+  readonly depth: number
+  readonly publish: 'delta' | 'book'
+  readonly snapshotIntervalMs: number
+  readonly wsUrl?: string
+  readonly restUrl?: string
+  /** Every epoch is greater. */
+  readonly epochFloor: number
+  /** Absent: the product's own. */
+  readonly timings?: ConnectionTimings
+  /** The worker cannot go on. */
+  onFatal(error: ObfeedError): void
+  /** For humans; rate-limited, never per frame. */
+  onNotice(level: 'warn' | 'info' | 'debug', message: string): void
+}
+
+export class Feed {
+  /** Stream index = position. */
+  readonly streams: readonly PlannedSymbol[]
+  readonly sinkEvents: SinkEvents
+  readonly #environment: Environment
+  readonly #options: FeedOptions
+  readonly #snapshots: SnapshotQueue
+  readonly #connections: Connection[] = []
+  readonly #groups: SymbolGroup[] = []
+  readonly #symbolStreams: SymbolStream[] = []
+  readonly #stats: FeedStats
+  readonly #checkpointsPerTick: number
+  #nextStream = 0
+  #timer: Timer | undefined
+  #lastTickMs = 0
+  #started = false
+  #drained = false
+  #noticeWindowMs = -Infinity
+  #notices = 0
+
+  /** @throws ObfeedError E_CONFIG when an endpoint override cannot be used. */
+  constructor(options: FeedOptions, environment: Environment, sink: Sink) {
+    const { adapter, plan } = options
+    this.#options = options
+    this.#environment = environment
+    this.streams = plan.connections.flat()
+    this.#snapshots = new SnapshotQueue(environment, options.restUrl)
+    // Two times what the interval asks for, so that a burst of dues is worked off.
+    const perTick = (this.streams.length * TICK_MS) / options.snapshotIntervalMs
+    this.#checkpointsPerTick = Math.max(1, Math.ceil(2 * perTick))
+    const phase = (plan.id * plan.budgetShare) % 1
+    const budget = new Budget(adapter.limits, plan.budgetShare, phase, environment)
+    const outlet = new Outlet(sink, environment)
+    const context: GroupContext = {
+      adapter,
+      environment,
+      snapshots: this.#snapshots,
+      notice: (level, message) => this.#notice(level, message),
+      onFatal: (error) => options.onFatal(error),
+    }
+    for (const symbols of plan.connections) {
+      const first = this.#symbolStreams.length
+      const streams = symbols.map((instrument, index) =>
+        new SymbolStream({
+          ...options,
+          exchange: adapter.exchange,
+          instrument,
+          stream: first + index,
+          proof: adapter.protocol.loss,
+        }, outlet)
+      )
+      this.#symbolStreams.push(...streams)
+      const name = `connection ${plan.id}.${this.#groups.length}`
+      const group = new SymbolGroup(name, symbols, streams, context)
+      const connection = new Connection(
+        {
+          url: overrideEndpoint(adapter.url(symbols), options.wsUrl),
+          limits: adapter.limits,
+          openingMessages: countOpeningMessages(adapter, symbols),
+          ...(options.timings === undefined ? {} : { timings: options.timings }),
+        },
+        budget,
+        environment,
+        group,
+      )
+      group.attach(connection)
+      this.#groups.push(group)
+      this.#connections.push(connection)
+    }
+    this.sinkEvents = {
+      dropped: (stream) => this.#symbolStreams[stream].dropped(),
+      writable: (stream) => this.#symbolStreams[stream].writable(),
+      pressure: (full) => this.#pressure(full),
+      failed: (error) => options.onFatal(error),
+    }
+    this.#stats = {
+      frames: 0,
+      bytes: 0,
+      scannerFallbacks: 0,
+      unknownFrames: 0,
+      duplicates: 0,
+      connections: this.#connections.length,
+      connectionsOpen: 0,
+      reconnects: {},
+      epochMax: options.epochFloor,
+      books: this.#symbolStreams.map((stream) => stream.stats),
+    }
+  }
+
+  /** Opens the sockets at once; the sink was started with `streams` and `sinkEvents` before. */
+  start(): void {
+    if (this.#started) return
+    this.#started = true
+    this.#lastTickMs = this.#environment.monotonicMs()
+    this.#arm()
+    for (const connection of this.#connections) connection.start()
+  }
+
+  /**
+   * Stops the intake, says `invalid: shutdown` for every running epoch and closes the sockets, all
+   * before it returns; the caller then awaits the sink's flush.
+   */
+  drain(): void {
+    if (this.#drained) return
+    this.#drained = true
+    this.#timer?.cancel()
+    this.#timer = undefined
+    for (const connection of this.#connections) connection.stop()
+    for (const group of this.#groups) group.stop()
+    this.#snapshots.stop()
+    for (const stream of this.#symbolStreams) stream.suspect('shutdown')
+  }
+
+  /** Brought up to date by reading it; the same object every time. */
+  get stats(): FeedStats {
+    const stats = this.#stats
+    stats.frames = 0
+    stats.bytes = 0
+    stats.scannerFallbacks = 0
+    stats.unknownFrames = 0
+    stats.duplicates = 0
+    stats.connectionsOpen = 0
+    for (const connection of this.#connections) {
+      stats.frames += connection.frames
+      stats.bytes += connection.bytes
+      if (connection.state === 'open') stats.connectionsOpen++
+    }
+    for (const reason of Object.keys(stats.reconnects)) stats.reconnects[reason] = 0
+    for (const group of this.#groups) {
+      group.addSessionStats(stats)
+      for (const [reason, count] of Object.entries(group.reconnects)) {
+        stats.reconnects[reason] = (stats.reconnects[reason] ?? 0) + count
+      }
+    }
+    for (const stream of this.#symbolStreams) {
+      stats.epochMax = Math.max(stats.epochMax, stream.refreshStats().epoch)
+    }
+    return stats
+  }
+
+  #arm(): void {
+    this.#timer = this.#environment.setTimer(TICK_MS, () => this.#tick())
+  }
+
+  /** The one wheel: every deadline of a feed is looked at here, none has a timer of its own. */
+  #tick(): void {
+    const now = this.#environment.monotonicMs()
+    const lateMs = Math.max(0, now - this.#lastTickMs - LATE_MS)
+    this.#lastTickMs = now
+    for (const connection of this.#connections) connection.tick(now)
+    for (const group of this.#groups) group.tick(now, lateMs)
+    this.#tickStreams(now)
+    if (!this.#drained) this.#arm()
+  }
+
+  /** A bounded number of checkpoints per tick; who comes first rotates. */
+  #tickStreams(nowMs: number): void {
+    const streams = this.#symbolStreams
+    const first = this.#nextStream
+    let checkpoints = 0
+    for (let offset = 0; offset < streams.length; offset++) {
+      const at = (first + offset) % streams.length
+      if (!streams[at].tick(nowMs, checkpoints < this.#checkpointsPerTick)) continue
+      checkpoints++
+      this.#nextStream = (at + 1) % streams.length
+    }
+  }
+
+  #pressure(full: boolean): void {
+    if (this.#drained) return
+    for (const connection of this.#connections) {
+      if (full) connection.pause()
+      else connection.resume()
+    }
+    for (const group of this.#groups) group.setDeaf(full)
+  }
+
+  #notice(level: 'warn' | 'info' | 'debug', message: string): void {
+    const now = this.#environment.monotonicMs()
+    if (now - this.#noticeWindowMs >= NOTICE_WINDOW_MS) {
+      const untold = this.#notices - NOTICES_PER_WINDOW
+      this.#noticeWindowMs = now
+      this.#notices = 0
+      if (untold > 0) this.#options.onNotice('warn', `${untold} more messages were left out`)
+    }
+    this.#notices++
+    if (this.#notices <= NOTICES_PER_WINDOW) this.#options.onNotice(level, message)
+  }
+}
+
+/** A session is pure: a throwaway one tells what a fresh one will send. */
+function countOpeningMessages(adapter: Adapter, instruments: readonly Instrument[]): number {
+  let count = 0
+  const output: SessionOutput = {
+    send: () => count++,
+    snapshot: ignore,
+    delta: ignore,
+    suspect: ignore,
+    requestSnapshot: ignore,
+    fail: ignore,
+  }
+  adapter.open(instruments, output).opened()
+  return count
+}
+
+function ignore(): void {}

@@ -1,0 +1,404 @@
+/** The symbols of one socket: routes what its session says, and mends what is lost. */
+import type { LevelChanges } from '../core/changes.ts'
+import type { Environment, Timer } from '../core/environment.ts'
+import { ObfeedError } from '../core/errors.ts'
+import type { InvalidReason } from '../core/event.ts'
+import type { PlannedSymbol } from '../core/instrument.ts'
+import type { Adapter, Session, SessionOutput, SessionStats } from '../exchanges/adapter.ts'
+import type { Connection, ConnectionOwner, LossReason } from './connection.ts'
+import type { SnapshotQueue, SnapshotReceiver } from './snapshots.ts'
+import type { SymbolStream } from './stream.ts'
+import { MISSES_PER_SOCKET, SNAPSHOT_WITHIN_MS, SymbolWatch } from './watch.ts'
+
+/** Counted over this long; beyond the limits the socket is replaced. */
+const WINDOW_MS = 60_000
+const GAPS_PER_WINDOW = 3
+const RESYNCS_PER_WINDOW_MIN = 10
+/** Without a batched resync, more symbols than this are mended faster by a new socket. */
+const SINGLE_RESYNCS_MAX = 8
+
+export type Notice = (level: 'warn' | 'info' | 'debug', message: string) => void
+
+/** What a group needs of its feed. */
+export interface GroupContext {
+  readonly adapter: Adapter
+  readonly environment: Environment
+  readonly snapshots: SnapshotQueue
+  readonly notice: Notice
+  readonly onFatal: (error: ObfeedError) => void
+}
+
+/** One per plan connection, for as long as the feed lives; sockets come and go beneath it. */
+export class SymbolGroup implements ConnectionOwner {
+  /** Sockets opened again after a loss, by reason. */
+  readonly reconnects: Record<string, number> = {}
+  readonly streams: readonly SymbolStream[]
+  readonly #name: string
+  readonly #symbols: readonly PlannedSymbol[]
+  readonly #context: GroupContext
+  readonly #watches: SymbolWatch[]
+  #connection: Connection | undefined
+  #output: GroupOutput | undefined
+  #session: Session | undefined
+  /** Counters of sessions that are gone. */
+  readonly #past: SessionStats = { scannerFallbacks: 0, unknownFrames: 0, duplicates: 0 }
+  #lossReason: LossReason | undefined
+  #flushTimer: Timer | undefined
+  /** Monotonic ms of recent losses of everything on the socket, and of single resyncs. */
+  #gaps: number[] = []
+  #resyncs: number[] = []
+  /** The next resyncs mend a gap that is counted already. */
+  #gapPending = false
+  #proven = false
+  #lastSnapshotMs = 0
+  #deaf = false
+
+  constructor(
+    name: string,
+    symbols: readonly PlannedSymbol[],
+    streams: readonly SymbolStream[],
+    context: GroupContext,
+  ) {
+    this.#name = name
+    this.#symbols = symbols
+    this.streams = streams
+    this.#context = context
+    this.#watches = symbols.map(() => new SymbolWatch())
+  }
+
+  /** Call once, before the connection is started. */
+  attach(connection: Connection): void {
+    this.#connection = connection
+  }
+
+  /** The live session's counters added to those of its predecessors. */
+  addSessionStats(total: SessionStats): void {
+    add(total, this.#past)
+    if (this.#session !== undefined) add(total, this.#session.stats)
+  }
+
+  stop(): void {
+    this.#disconnect()
+  }
+
+  /** While the sockets are paused, silence means nothing. */
+  setDeaf(deaf: boolean): void {
+    this.#deaf = deaf
+    if (!deaf) this.#listened(this.#context.environment.monotonicMs())
+  }
+
+  opened(): Session {
+    const { adapter, environment } = this.#context
+    if (this.#lossReason !== undefined) {
+      this.reconnects[this.#lossReason] = (this.reconnects[this.#lossReason] ?? 0) + 1
+      this.#lossReason = undefined
+    }
+    this.#proven = false
+    this.#gapPending = false
+    this.#gaps = []
+    this.#resyncs = []
+    const now = environment.monotonicMs()
+    this.#lastSnapshotMs = now
+    for (const watch of this.#watches) watch.expect(now)
+    for (const stream of this.streams) stream.syncing()
+    this.#output = new GroupOutput(this)
+    this.#session = adapter.open(this.#symbols, this.#output)
+    this.#context.notice('info', `${this.#name}: connected, ${this.#symbols.length} symbols`)
+    return this.#session
+  }
+
+  lost(reason: LossReason, detail: string, opened: boolean, retryMs: number): void {
+    this.#disconnect()
+    if (opened) {
+      this.#lossReason = reason
+      for (const stream of this.streams) stream.suspect('disconnect')
+    }
+    for (const watch of this.#watches) watch.idle()
+    const what = opened ? 'connection lost' : 'cannot connect'
+    const seconds = (retryMs / 1000).toFixed(1)
+    this.#context.notice(
+      'warn',
+      `${this.#name}: ${what} (${reason}: ${detail}), again in ${seconds} s`,
+    )
+  }
+
+  /** Deadlines, rhythms, planned resyncs; call several times per second. */
+  tick(nowMs: number, lateMs: number): void {
+    const connection = this.#connection
+    if (connection === undefined || connection.state !== 'open' || this.#deaf) return
+    if (lateMs > 0) this.#listened(nowMs)
+    const watches = this.#watches
+    let due = false
+    for (let index = 0; index < watches.length; index++) {
+      const watch = watches[index]
+      switch (watch.due(nowMs, this.streams[index].messages)) {
+        case 'resync':
+          due = true
+          break
+        case 'overdue':
+          this.#overdue(index, nowMs)
+          break
+        case 'stale':
+          this.#stale(index, nowMs)
+          break
+        case 'nothing':
+          break
+      }
+      // Some remedies replace the socket.
+      if (connection.state !== 'open') return
+    }
+    if (due) this.#flush()
+  }
+
+  // ---- from the session, through the output of the socket that is open ----
+
+  send(text: string): void {
+    this.#connection?.send(text)
+  }
+
+  snapshot(index: number, changes: LevelChanges): void {
+    const stream = this.streams[index]
+    const watch = this.#watches[index]
+    const before = watch.silenceSuspected ? stream.viewText() : undefined
+    if (!stream.snapshot(changes)) {
+      this.#bookLost(index)
+      return
+    }
+    const now = this.#context.environment.monotonicMs()
+    this.#lastSnapshotMs = now
+    watch.live(now, stream.messages, before !== undefined && before === stream.viewText())
+    stream.stats.stale = false
+    if (!this.#proven) {
+      this.#proven = true
+      this.#connection?.proven()
+    }
+  }
+
+  delta(index: number, changes: LevelChanges): void {
+    if (!this.streams[index].delta(changes)) this.#bookLost(index)
+  }
+
+  suspect(index: number, reason: InvalidReason, detail: string): void {
+    const { adapter, environment } = this.#context
+    const now = environment.monotonicMs()
+    const random = environment.random()
+    if (reason !== 'gap' || adapter.protocol.lossScope !== 'connection') {
+      this.#lose(index, reason, now, random)
+      this.#notice(index, `${reason} (${detail}), resynchronising`)
+      return
+    }
+    // The session may say so once for each symbol: only the first finds unplanned ones.
+    if (this.#watches.some((watch) => watch.resyncAtMs === Infinity)) {
+      this.#gapPending = true
+      this.#gaps = recent(this.#gaps, now)
+      this.#gaps.push(now)
+      this.#context.notice('warn', `${this.#name}: gap (${detail}), resynchronising its symbols`)
+    }
+    // One delay for all keeps them in one request.
+    for (let each = 0; each < this.streams.length; each++) this.#lose(each, reason, now, random)
+    if (this.#gaps.length >= GAPS_PER_WINDOW) {
+      this.#connection?.reopen('resync', `${this.#gaps.length} gaps within a minute`)
+    }
+  }
+
+  requestSnapshot(output: SnapshotReceiver, index: number, url: string): void {
+    this.#context.snapshots.request(output, index, url)
+  }
+
+  snapshotReceived(index: number, body: string, receivedUs: number): void {
+    this.#session?.snapshotReceived?.(index, body, receivedUs)
+  }
+
+  fail(error: ObfeedError): void {
+    if (error.scope === 'symbol') {
+      const index = this.#symbols.findIndex((symbol) => symbol.symbol === error.symbol)
+      if (index >= 0) {
+        this.reject(index, error.message, error.retryAfterMs ?? 0)
+        return
+      }
+    } else if (error.scope !== 'connection') {
+      this.#context.onFatal(error)
+      return
+    }
+    this.#connection?.reopen('failed', error.message, error.retryAfterMs ?? 0)
+  }
+
+  /** The exchange does not serve this symbol: it is asked for again late, the others go on. */
+  reject(index: number, message: string, retryAfterMs: number): void {
+    const watch = this.#watches[index]
+    const now = this.#context.environment.monotonicMs()
+    this.streams[index].suspect('delisted')
+    watch.reject(now, retryAfterMs)
+    const seconds = Math.round((watch.resyncAtMs - now) / 1000)
+    this.#notice(index, `not served (${message}), asking again in ${seconds} s`)
+  }
+
+  // ---- remedies ----
+
+  #lose(
+    index: number,
+    reason: InvalidReason,
+    nowMs: number,
+    random = this.#context.environment.random(),
+  ): void {
+    this.streams[index].suspect(reason)
+    const watch = this.#watches[index]
+    watch.lost(nowMs, random)
+    if (watch.resyncAtMs <= nowMs) this.#flushSoon()
+  }
+
+  /** The stream found its book wrong and said so. */
+  #bookLost(index: number): void {
+    const reason = this.streams[index].stats.reason ?? 'crossed'
+    this.#lose(index, reason, this.#context.environment.monotonicMs())
+    this.#notice(index, `${reason}: the book cannot be right, resynchronising`)
+  }
+
+  #stale(index: number, nowMs: number): void {
+    const watch = this.#watches[index]
+    const seconds = Math.round(watch.staleAfterMs / 1000)
+    watch.suspectSilence(nowMs)
+    this.streams[index].stats.stale = true
+    this.#lose(index, 'stale', nowMs)
+    this.#notice(index, `silent for more than ${seconds} s, resynchronising`)
+  }
+
+  /** A snapshot that was asked for did not come. */
+  #overdue(index: number, nowMs: number): void {
+    const watch = this.#watches[index]
+    const output = this.#output
+    // The request has not left, or answers are still coming in: that is not silence.
+    const busy = this.#connection!.queued > 0 ||
+      nowMs - this.#lastSnapshotMs < SNAPSHOT_WITHIN_MS / 2 ||
+      (output !== undefined && this.#context.snapshots.pending(output, index))
+    if (busy) {
+      watch.postpone(nowMs)
+      return
+    }
+    watch.misses++
+    if (watch.misses < MISSES_PER_SOCKET) {
+      this.#lose(index, this.streams[index].stats.reason ?? 'gap', nowMs)
+      this.#notice(index, 'no snapshot in time, asking again')
+      return
+    }
+    if (watch.hopeless && this.#proven) {
+      // A new socket was no help: the others on it must not pay again.
+      this.reject(index, 'no snapshot, also on a new socket', 0)
+      return
+    }
+    for (const each of this.#watches) each.hopeless ||= each.misses > 0
+    this.#connection!.reopen('resync', `no snapshot of ${this.#symbols[index].symbol}`)
+  }
+
+  /** After the running frame: a session is never called from inside its own output. */
+  #flushSoon(): void {
+    this.#flushTimer ??= this.#context.environment.setTimer(0, () => {
+      this.#flushTimer = undefined
+      this.#flush()
+    })
+  }
+
+  /** Asks for every book that is due, in one go. */
+  #flush(): void {
+    const connection = this.#connection
+    const session = this.#session
+    if (connection === undefined || session === undefined || connection.state !== 'open') return
+    const now = this.#context.environment.monotonicMs()
+    this.#resyncs = recent(this.#resyncs, now)
+    const due: number[] = []
+    for (let index = 0; index < this.#watches.length; index++) {
+      if (this.#watches[index].resyncAtMs <= now) due.push(index)
+    }
+    if (due.length === 0) return
+    if (this.#gapPending) this.#gapPending = false
+    else for (let n = 0; n < due.length; n++) this.#resyncs.push(now)
+    const resyncsMax = Math.max(RESYNCS_PER_WINDOW_MIN, this.#watches.length)
+    if (this.#resyncs.length > resyncsMax) {
+      connection.reopen('resync', `${this.#resyncs.length} resyncs within a minute`)
+    } else if (session.resyncAll === undefined && due.length > SINGLE_RESYNCS_MAX) {
+      connection.reopen('resync', `${due.length} symbols to resynchronise`)
+    } else {
+      for (const index of due) {
+        this.#watches[index].expect(now)
+        this.streams[index].syncing()
+      }
+      if (session.resyncAll !== undefined && due.length > 1) session.resyncAll(due)
+      else for (const index of due) session.resync(index)
+    }
+  }
+
+  #listened(nowMs: number): void {
+    for (const watch of this.#watches) watch.listened(nowMs)
+  }
+
+  #disconnect(): void {
+    this.#flushTimer?.cancel()
+    this.#flushTimer = undefined
+    if (this.#session !== undefined) add(this.#past, this.#session.stats)
+    this.#session = undefined
+    if (this.#output !== undefined) {
+      this.#output.cut()
+      this.#context.snapshots.cancel(this.#output)
+      this.#output = undefined
+    }
+  }
+
+  #notice(index: number, text: string): void {
+    this.#context.notice('warn', `${this.#symbols[index].symbol}: ${text}`)
+  }
+}
+
+/** The output of one socket's session; once cut, nothing of that session comes through any more. */
+class GroupOutput implements SessionOutput, SnapshotReceiver {
+  #group: SymbolGroup | undefined
+
+  constructor(group: SymbolGroup) {
+    this.#group = group
+  }
+
+  cut(): void {
+    this.#group = undefined
+  }
+
+  send(text: string): void {
+    this.#group?.send(text)
+  }
+
+  snapshot(index: number, changes: LevelChanges): void {
+    this.#group?.snapshot(index, changes)
+  }
+
+  delta(index: number, changes: LevelChanges): void {
+    this.#group?.delta(index, changes)
+  }
+
+  suspect(index: number, reason: InvalidReason, detail: string): void {
+    this.#group?.suspect(index, reason, detail)
+  }
+
+  requestSnapshot(index: number, url: string): void {
+    this.#group?.requestSnapshot(this, index, url)
+  }
+
+  fail(error: ObfeedError): void {
+    this.#group?.fail(error)
+  }
+
+  snapshotReceived(index: number, body: string, receivedUs: number): void {
+    this.#group?.snapshotReceived(index, body, receivedUs)
+  }
+
+  snapshotRefused(index: number, status: number, body: string): void {
+    this.#group?.reject(index, `status ${status}: ${body.slice(0, 200)}`, 0)
+  }
+}
+
+function add(total: SessionStats, more: SessionStats): void {
+  total.scannerFallbacks += more.scannerFallbacks
+  total.unknownFrames += more.unknownFrames
+  total.duplicates += more.duplicates
+}
+
+function recent(times: readonly number[], nowMs: number): number[] {
+  return times.filter((time) => nowMs - time < WINDOW_MS)
+}

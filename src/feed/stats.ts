@@ -1,0 +1,38 @@
+/** A worker's feed in numbers: plain data, sent to the parent once a second. */
+import type { InvalidReason } from '../core/event.ts'
+
+export type BookState = 'syncing' | 'live' | 'suspect'
+
+export interface BookStats {
+  readonly symbol: string
+  readonly partition: number
+  state: BookState
+  stale: boolean
+  /** Why it is not live, while it is not. */
+  reason?: InvalidReason
+  epoch: number
+  seq: number
+  /** Published deltas and snapshots since start. */
+  updates: number
+  /** Times the book was lost, by reason, since start. */
+  readonly resyncs: Partial<Record<InvalidReason, number>>
+  /** ms since 1970 of the last exchange message for it; 0 = none yet. */
+  lastUpdateMs: number
+  bidLevels: number
+  askLevels: number
+}
+
+export interface FeedStats {
+  frames: number
+  bytes: number
+  scannerFallbacks: number
+  unknownFrames: number
+  duplicates: number
+  connections: number
+  connectionsOpen: number
+  /** Sockets opened again after a loss, by reason. */
+  readonly reconnects: Record<string, number>
+  /** Highest epoch in use. */
+  epochMax: number
+  readonly books: BookStats[]
+}

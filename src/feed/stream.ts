@@ -1,0 +1,365 @@
+/** One symbol from exchange messages to sink records: its book, its epochs, what is said of it. */
+import type { LevelChanges } from '../core/changes.ts'
+import { Book } from '../core/book.ts'
+import { EventEncoder } from '../core/encoder.ts'
+import type { Environment } from '../core/environment.ts'
+import { ObfeedError } from '../core/errors.ts'
+import type { InvalidReason, Proof } from '../core/event.ts'
+import type { PlannedSymbol } from '../core/instrument.ts'
+import { Slab } from '../core/slab.ts'
+import {
+  type EventKind,
+  KIND_DELTA,
+  KIND_HEARTBEAT,
+  KIND_INVALID,
+  KIND_SNAPSHOT,
+  type Sink,
+} from '../sinks/sink.ts'
+import type { BookState, BookStats } from './stats.ts'
+
+/** A split snapshot's records stay below every broker's and batch's limit. */
+const PART_BYTES_MAX = 700_000
+/** Up to this depth a snapshot is one record, whatever its numbers look like. */
+const ONE_PART_DEPTH = 5000
+/** A stream that published nothing for this long says that it is still there. */
+export const HEARTBEAT_MS = 5000
+
+/** What all streams of a worker share: the way out. */
+export class Outlet {
+  readonly sink: Sink
+  readonly environment: Environment
+  readonly slab: Slab = new Slab()
+  /** The sink is inside `push`: nothing may be pushed now. */
+  pushing = false
+  /** Streams that owe an `invalid` because the sink dropped something while inside `push`. */
+  readonly owing: SymbolStream[] = []
+
+  constructor(sink: Sink, environment: Environment) {
+    this.sink = sink
+    this.environment = environment
+  }
+
+  /** Gives the owed ones; after every push that found some. */
+  settle(): void {
+    for (let stream = this.owing.pop(); stream !== undefined; stream = this.owing.pop()) {
+      stream.disown()
+    }
+  }
+}
+
+export interface StreamOptions {
+  readonly exchange: string
+  readonly instrument: PlannedSymbol
+  /** Position in the worker's list: the sink's name for it. */
+  readonly stream: number
+  readonly proof: Proof
+  /** Levels a side; 0 = full. */
+  readonly depth: number
+  readonly publish: 'delta' | 'book'
+  readonly snapshotIntervalMs: number
+  /** Every epoch is greater. */
+  readonly epochFloor: number
+}
+
+/**
+ * States: `syncing` (a snapshot was asked for) -> `live` (proven) -> `suspect` (lost, nothing asked
+ * yet) -> `syncing`. Changes count only while live. An epoch runs from its first snapshot record to
+ * its one `invalid` record, or until the next epoch takes over.
+ */
+export class SymbolStream {
+  state: BookState = 'syncing'
+  /** Exchange messages for this symbol since start, also those that changed nothing visible. */
+  messages = 0
+  /** The latest epoch; while none was published, the floor. */
+  epoch: number
+  seq = 0
+  /** Between the sink's `dropped` and `writable`. */
+  suspended = false
+  readonly book: Book
+  readonly stats: BookStats
+  readonly #stream: number
+  readonly #outlet: Outlet
+  readonly #encoder: EventEncoder
+  readonly #books: boolean
+  readonly #mayNeedParts: boolean
+  readonly #snapshotIntervalMs: number
+  /** An epoch runs: its snapshot was handed over, its end was not. */
+  #running = false
+  /** Some epoch was published: there is something to call invalid. */
+  #published = false
+  #records = 0
+  #recordsAtTick = 0
+  #lastRecordMs = 0
+  #checkpointAtMs = Infinity
+  /** Of the last exchange message, for records that repeat its state. */
+  readonly #stamp = {
+    nonce: -1,
+    nonceText: undefined as string | undefined,
+    timestampMs: -1,
+    receivedUs: 0,
+  }
+
+  constructor(options: StreamOptions, outlet: Outlet) {
+    const { exchange, instrument, depth } = options
+    const levels = depth === 0 ? Infinity : depth
+    this.epoch = options.epochFloor
+    this.book = new Book(instrument.priceDecimals, instrument.sizeDecimals, levels)
+    this.#stream = options.stream
+    this.#outlet = outlet
+    this.#encoder = new EventEncoder(
+      exchange,
+      instrument.symbol,
+      this.book,
+      options.proof,
+      levels,
+      outlet.slab,
+    )
+    this.#books = options.publish === 'book'
+    this.#mayNeedParts = levels > ONE_PART_DEPTH
+    this.#snapshotIntervalMs = options.snapshotIntervalMs
+    this.stats = {
+      symbol: instrument.symbol,
+      partition: instrument.partition,
+      state: 'syncing',
+      stale: false,
+      epoch: 0,
+      seq: 0,
+      updates: 0,
+      resyncs: {},
+      lastUpdateMs: 0,
+      bidLevels: 0,
+      askLevels: 0,
+    }
+  }
+
+  /** An exchange snapshot: a new epoch begins. False: it cannot be right, the book is lost. */
+  snapshot(changes: LevelChanges): boolean {
+    this.#take(changes)
+    try {
+      this.book.load(changes)
+    } catch (error) {
+      return this.#unusable(error)
+    }
+    if (this.book.isCrossed()) {
+      this.suspect('crossed')
+      return false
+    }
+    this.state = 'live'
+    if (!this.suspended) this.#begin(changes.receivedUs)
+    return true
+  }
+
+  /** One exchange message, whole. False: it left no right book, the book is lost. */
+  delta(changes: LevelChanges): boolean {
+    if (this.state !== 'live') return true
+    this.#take(changes)
+    const book = this.book
+    try {
+      book.apply(changes)
+    } catch (error) {
+      return this.#unusable(error)
+    }
+    if (book.isCrossed()) {
+      this.suspect('crossed')
+      return false
+    }
+    // While the sink has no room the book is kept current, silently.
+    if (this.suspended || book.difference.isEmpty) return true
+    const seq = this.seq + 1
+    if (this.#books) {
+      this.#pushSnapshot(seq, changes.receivedUs)
+    } else {
+      this.#encoder.delta(this.epoch, seq, this.#stamp, this.#outlet.environment.nowUs())
+      this.#push(KIND_DELTA, seq, Math.floor(changes.receivedUs / 1000))
+    }
+    this.stats.updates++
+    return true
+  }
+
+  /**
+   * The book is not proven any more. Says so at once, exactly once for the running epoch; nothing
+   * when no epoch runs.
+   */
+  suspect(reason: InvalidReason): void {
+    if (this.state === 'live') {
+      this.stats.resyncs[reason] = (this.stats.resyncs[reason] ?? 0) + 1
+    }
+    this.state = 'suspect'
+    this.stats.reason = reason
+    this.#end(reason)
+  }
+
+  /** A fresh snapshot was asked for. */
+  syncing(): void {
+    this.state = 'syncing'
+  }
+
+  /** From the sink: events of this stream are lost. */
+  dropped(): void {
+    if (!this.suspended) {
+      this.suspended = true
+      this.stats.resyncs.overflow = (this.stats.resyncs.overflow ?? 0) + 1
+    }
+    if (this.#outlet.pushing) this.#outlet.owing.push(this)
+    else this.disown()
+  }
+
+  /**
+   * Says that what was published last is not to be used. Also for an epoch that has ended already:
+   * its `invalid` may be among what was dropped, so it is said again with the same seq.
+   */
+  disown(): void {
+    if (this.#running) this.#end('overflow')
+    else if (this.#published) this.#pushInvalid(this.seq, 'overflow')
+  }
+
+  /** From the sink: there is room again. A proven book is published at once, under a new epoch. */
+  writable(): void {
+    if (!this.suspended) return
+    this.suspended = false
+    if (this.state === 'live') this.#begin(this.#outlet.environment.nowUs())
+    // What was said while there was no room may be lost as well.
+    else if (this.#published) this.#pushInvalid(this.seq, this.stats.reason ?? 'overflow')
+  }
+
+  /**
+   * Heartbeat and checkpoint, when due; call several times per second. True: a checkpoint was
+   * encoded, which is the expensive part; `mayCheckpoint` false puts it off.
+   */
+  tick(nowMs: number, mayCheckpoint: boolean): boolean {
+    if (this.#records !== this.#recordsAtTick) {
+      this.#recordsAtTick = this.#records
+      this.#lastRecordMs = nowMs
+    }
+    if (this.suspended) return false
+    if (this.#running) {
+      if (this.#checkpointAtMs === Infinity) this.#planCheckpoint(nowMs, 0.5 + 0.5 * this.#random())
+      if (mayCheckpoint && nowMs >= this.#checkpointAtMs) {
+        this.#planCheckpoint(nowMs, 0.9 + 0.1 * this.#random())
+        this.#pushSnapshot(this.seq, this.#outlet.environment.nowUs())
+        return true
+      }
+    }
+    if (this.#published && nowMs - this.#lastRecordMs >= HEARTBEAT_MS) {
+      const nowUs = this.#outlet.environment.nowUs()
+      const state = this.#running ? 'live' : 'invalid'
+      this.#encoder.heartbeat(this.epoch, this.seq, state, nowUs, nowUs)
+      this.#push(KIND_HEARTBEAT, this.seq, Math.floor(nowUs / 1000))
+    }
+    return false
+  }
+
+  /** Brings `stats` up to date. */
+  refreshStats(): BookStats {
+    const stats = this.stats
+    // A book that nobody can see is not live for anyone.
+    stats.state = this.suspended && this.state === 'live' ? 'suspect' : this.state
+    if (this.suspended) stats.reason = 'overflow'
+    else if (this.state === 'live') delete stats.reason
+    stats.epoch = this.#published ? this.epoch : 0
+    stats.seq = this.seq
+    stats.lastUpdateMs = Math.floor(this.#stamp.receivedUs / 1000)
+    stats.bidLevels = this.book.bidCount
+    stats.askLevels = this.book.askCount
+    return stats
+  }
+
+  /** The published view as text, to compare two states of the book. Rare and not cheap. */
+  viewText(): string {
+    const slab = this.#outlet.slab
+    this.#encoder.snapshot(0, 0, {
+      nonce: -1,
+      nonceText: undefined,
+      timestampMs: -1,
+      receivedUs: 0,
+    }, 0)
+    return new TextDecoder().decode(slab.bytes.subarray(slab.start, slab.end))
+  }
+
+  #random(): number {
+    return this.#outlet.environment.random()
+  }
+
+  #planCheckpoint(nowMs: number, part: number): void {
+    this.#checkpointAtMs = nowMs + this.#snapshotIntervalMs * part
+  }
+
+  #take(changes: LevelChanges): void {
+    this.messages++
+    const stamp = this.#stamp
+    stamp.nonce = changes.nonce
+    stamp.nonceText = changes.nonceText
+    stamp.timestampMs = changes.timestampMs
+    stamp.receivedUs = changes.receivedUs
+  }
+
+  /** The book could only have gone on by being wrong; anything else is a bug and stays thrown. */
+  #unusable(error: unknown): false {
+    if (!(error instanceof ObfeedError)) throw error
+    this.suspect('gap')
+    return false
+  }
+
+  /** A new epoch with the book as it stands. */
+  #begin(atUs: number): void {
+    const nowMs = Math.floor(this.#outlet.environment.nowUs() / 1000)
+    this.epoch = Math.max(nowMs, this.epoch + 1)
+    this.seq = 0
+    this.#running = true
+    this.#published = true
+    this.#checkpointAtMs = Infinity
+    this.#pushSnapshot(0, atUs)
+    this.stats.updates++
+  }
+
+  #end(reason: InvalidReason): void {
+    if (!this.#running) return
+    this.#running = false
+    this.#pushInvalid(this.seq + 1, reason)
+  }
+
+  #pushInvalid(seq: number, reason: InvalidReason): void {
+    const nowUs = this.#outlet.environment.nowUs()
+    this.#encoder.invalid(this.epoch, seq, reason, nowUs, nowUs)
+    this.#push(KIND_INVALID, seq, Math.floor(nowUs / 1000))
+  }
+
+  /** The whole view as `seq`; `atUs` becomes the record's time. */
+  #pushSnapshot(seq: number, atUs: number): void {
+    const encoder = this.#encoder
+    const environment = this.#outlet.environment
+    const timestampMs = Math.floor(atUs / 1000)
+    const parts = this.#mayNeedParts ? encoder.partsNeeded(PART_BYTES_MAX) : 1
+    if (parts === 1) {
+      encoder.snapshot(this.epoch, seq, this.#stamp, environment.nowUs())
+      this.#push(KIND_SNAPSHOT, seq, timestampMs)
+    } else {
+      for (let part = 0; part < parts; part++) {
+        encoder.snapshotPart(part, parts, this.epoch, seq, this.#stamp, environment.nowUs())
+        if (!this.#push(KIND_SNAPSHOT, seq, timestampMs)) return
+      }
+    }
+  }
+
+  /** Hands the slab over as `seq`. False: the stream is suspended now, its epoch has ended. */
+  #push(kind: EventKind, seq: number, timestampMs: number): boolean {
+    const outlet = this.#outlet
+    const slab = outlet.slab
+    outlet.pushing = true
+    const taken = outlet.sink.push(
+      this.#stream,
+      kind,
+      slab.bytes,
+      slab.start,
+      slab.end,
+      timestampMs,
+    )
+    outlet.pushing = false
+    this.#records++
+    // Before settling: an `invalid` owed for this very push counts on from it.
+    if (taken) this.seq = seq
+    if (outlet.owing.length > 0) outlet.settle()
+    if (!taken && !this.suspended && kind !== KIND_INVALID) this.dropped()
+    return !this.suspended
+  }
+}

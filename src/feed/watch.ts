@@ -1,0 +1,156 @@
+/** When to ask for a symbol's book again: backoff, deadlines, rhythm. Decides, does nothing. */
+
+/** A snapshot that was asked for must arrive within this time. */
+export const SNAPSHOT_WITHIN_MS = 10_000
+/** So many snapshots in a row did not come: the socket is to blame. */
+export const MISSES_PER_SOCKET = 3
+const BACKOFF_CAP_MS = 30_000
+/** Live for this long: the next loss starts over with no delay. */
+const SETTLED_MS = 20_000
+/** A rejected symbol is asked for again this late, then twice as late, and so on. */
+const REJECTED_MS = 60_000
+const REJECTED_CAP_MS = 15 * 60_000
+/** Silence below this is never suspicious. */
+const STALE_MIN_MS = 60_000
+/** Silence of so many mean gaps is suspicious. */
+const STALE_GAPS = 50
+/** So few messages show no rhythm yet; then this long a silence is suspicious. */
+const RHYTHM_MESSAGES = 20
+const STALE_UNKNOWN_MS = 15 * 60_000
+const STALE_CAP_MS = 60 * 60_000
+/** Weight of one message in the running mean of the gaps. */
+const GAP_WEIGHT = 1 / 32
+const GAP_WEIGHT_MAX = 0.5
+
+export type Due = 'nothing' | 'resync' | 'overdue' | 'stale'
+
+/** One symbol's timetable on the monotonic clock. */
+export class SymbolWatch {
+  /** When to ask for a fresh snapshot; Infinity = nothing planned. */
+  resyncAtMs = Infinity
+  /** Snapshots in a row that did not come in time. */
+  misses = 0
+  /** The socket was opened again for this symbol's sake and that did not help. */
+  hopeless = false
+  /** The silence that made the book suspect; 0 = none. */
+  #silentMs = 0
+  #deadlineMs = Infinity
+  #attempts = 0
+  #rejections = 0
+  #liveSinceMs = Infinity
+  #messages = 0
+  #messagesAtStart = 0
+  #lastMessageMs = 0
+  #meanGapMs = 0
+  #quietMs = 0
+
+  /** A snapshot was asked for. */
+  expect(nowMs: number): void {
+    this.resyncAtMs = Infinity
+    this.#deadlineMs = nowMs + SNAPSHOT_WITHIN_MS
+  }
+
+  /** Nothing is expected: no socket. */
+  idle(): void {
+    this.resyncAtMs = Infinity
+    this.#deadlineMs = Infinity
+    this.#liveSinceMs = Infinity
+    this.#silentMs = 0
+    this.misses = 0
+  }
+
+  /** The book is lost: plans a resync with backoff, keeps an earlier plan. */
+  lost(nowMs: number, random: number): void {
+    if (nowMs - this.#liveSinceMs >= SETTLED_MS) this.#attempts = 0
+    this.#liveSinceMs = Infinity
+    this.#deadlineMs = Infinity
+    if (this.resyncAtMs !== Infinity) return
+    this.resyncAtMs = nowMs + backoff(this.#attempts, random)
+    this.#attempts++
+  }
+
+  /** Something shows that the answer is still on its way. */
+  postpone(nowMs: number): void {
+    if (this.#deadlineMs !== Infinity) this.#deadlineMs = nowMs + SNAPSHOT_WITHIN_MS
+  }
+
+  /** The exchange does not serve the symbol: ask again late. */
+  reject(nowMs: number, retryAfterMs: number): void {
+    this.misses = 0
+    const ownMs = Math.min(REJECTED_CAP_MS, REJECTED_MS * 2 ** Math.min(this.#rejections, 10))
+    this.#rejections++
+    this.#deadlineMs = Infinity
+    this.#liveSinceMs = Infinity
+    this.resyncAtMs = nowMs + Math.max(ownMs, retryAfterMs)
+  }
+
+  /**
+   * The fresh snapshot is in. `unchanged`: it equals the book that was suspected for its silence,
+   * which so proved right; the next silence must be twice as long.
+   */
+  live(nowMs: number, messages: number, unchanged: boolean): void {
+    if (this.#silentMs > 0) {
+      this.#quietMs = unchanged ? Math.min(STALE_CAP_MS, 2 * this.#silentMs) : 0
+    }
+    this.#silentMs = 0
+    this.resyncAtMs = Infinity
+    this.#deadlineMs = Infinity
+    this.#liveSinceMs = nowMs
+    this.misses = 0
+    this.hopeless = false
+    this.#rejections = 0
+    // A snapshot is not part of the rhythm.
+    this.#messages = messages
+    this.#lastMessageMs = nowMs
+  }
+
+  /** Time in which nobody listened does not count as silence. */
+  listened(nowMs: number): void {
+    this.#lastMessageMs = nowMs
+    this.postpone(nowMs)
+  }
+
+  /** What is to be done now; `messages` counts all exchange messages for the symbol. */
+  due(nowMs: number, messages: number): Due {
+    if (nowMs >= this.resyncAtMs) return 'resync'
+    if (nowMs >= this.#deadlineMs) return 'overdue'
+    if (this.#liveSinceMs === Infinity) return 'nothing'
+    const fresh = messages - this.#messages
+    if (fresh > 0) {
+      const gapMs = (nowMs - this.#lastMessageMs) / fresh
+      const weight = Math.min(GAP_WEIGHT_MAX, fresh * GAP_WEIGHT)
+      this.#meanGapMs = this.#messagesAtStart === 0
+        ? gapMs
+        : this.#meanGapMs + (gapMs - this.#meanGapMs) * weight
+      this.#messagesAtStart += fresh
+      this.#messages = messages
+      this.#lastMessageMs = nowMs
+      return 'nothing'
+    }
+    return nowMs - this.#lastMessageMs > this.staleAfterMs ? 'stale' : 'nothing'
+  }
+
+  /** The silence from which on the symbol counts as stale. */
+  get staleAfterMs(): number {
+    const rhythmMs = this.#messagesAtStart < RHYTHM_MESSAGES
+      ? STALE_UNKNOWN_MS
+      : Math.max(STALE_MIN_MS, STALE_GAPS * this.#meanGapMs)
+    return Math.min(STALE_CAP_MS, Math.max(rhythmMs, this.#quietMs))
+  }
+
+  /** The silence is taken for a loss. */
+  suspectSilence(nowMs: number): void {
+    this.#silentMs = nowMs - this.#lastMessageMs
+  }
+
+  get silenceSuspected(): boolean {
+    return this.#silentMs > 0
+  }
+}
+
+/** 0, then 1, 2, 4 .. 30 s with jitter downwards. */
+function backoff(attempts: number, random: number): number {
+  if (attempts === 0) return 0
+  const most = Math.min(BACKOFF_CAP_MS, 1000 * 2 ** Math.min(attempts - 1, 10))
+  return most * (0.5 + 0.5 * random)
+}

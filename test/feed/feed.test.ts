@@ -1,0 +1,726 @@
+import { beforeEach, describe, test } from 'node:test'
+import assert from 'node:assert/strict'
+import type { ObfeedError } from '../../src/core/errors.ts'
+import { Feed, type FeedOptions } from '../../src/feed/feed.ts'
+import {
+  type FakeAdapter,
+  fakeAdapter,
+  type FakeAdapterOptions,
+  FakeEnvironment,
+  type FakeFrame,
+  FakeSink,
+  symbols,
+} from './world.ts'
+
+/** A started feed of one connection with `count` symbols. */
+class World {
+  readonly environment = new FakeEnvironment()
+  readonly sink = new FakeSink()
+  readonly adapter: FakeAdapter
+  readonly feed: Feed
+  readonly notices: string[] = []
+  readonly fatal: ObfeedError[] = []
+  /** Number of the next frame of the open socket. */
+  n = 0
+
+  constructor(count = 1, adapter: FakeAdapterOptions = {}, options: Partial<FeedOptions> = {}) {
+    this.adapter = fakeAdapter(adapter)
+    this.feed = new Feed(
+      {
+        adapter: this.adapter,
+        plan: { id: 0, connections: [symbols(count)], budgetShare: 1 },
+        depth: 2,
+        publish: 'delta',
+        snapshotIntervalMs: 30_000,
+        epochFloor: 0,
+        onFatal: (error) => this.fatal.push(error),
+        onNotice: (_level, message) => this.notices.push(message),
+        ...options,
+      },
+      this.environment,
+      this.sink,
+    )
+    void this.sink.start(this.feed.streams, this.feed.sinkEvents)
+    this.feed.start()
+  }
+
+  open(): void {
+    this.n = 0
+    this.environment.socket.open()
+  }
+
+  frame(frame: Omit<FakeFrame, 'n'>): void {
+    this.environment.socket.receive({ n: this.n++, ...frame })
+  }
+
+  snapshot(i = 0): void {
+    this.frame({ t: 's', i, b: [[10, 1], [9, 2]], a: [[11, 1], [12, 2]] })
+  }
+
+  update(size: number, i = 0): void {
+    this.frame({ t: 'u', i, b: [[10, size]] })
+  }
+
+  /** Time passes on a socket that is alive. */
+  pass(ms: number): void {
+    for (let left = ms; left > 0; left -= 1000) {
+      this.environment.advance(Math.min(1000, left))
+      this.frame({ t: 'h' })
+    }
+  }
+
+  /** Time passes until the feed gives the socket up. */
+  passUntilLost(ms: number): void {
+    const { socket } = this.environment
+    for (let left = ms; left > 0 && !socket.terminated; left -= 100) {
+      this.environment.advance(100)
+      if (!socket.terminated) this.frame({ t: 'h' })
+    }
+    assert.equal(socket.terminated, true)
+  }
+
+  /** Until a new socket was asked for; opens it. */
+  reopen(): void {
+    const count = this.environment.sockets.length
+    for (let i = 0; i < 1000 && this.environment.sockets.length === count; i++) {
+      this.environment.advance(100)
+    }
+    assert.equal(this.environment.sockets.length, count + 1)
+    this.open()
+  }
+
+  get sent(): string[] {
+    return this.environment.socket.sent
+  }
+
+  takeSent(): string[] {
+    return this.environment.socket.sent.splice(0)
+  }
+}
+
+const SNAPSHOT = '[[10,1],[9,2]][[11,1],[12,2]]'
+
+describe('a book', () => {
+  let world: World
+  beforeEach(() => {
+    world = new World()
+    world.open()
+  })
+
+  test('snapshot, then deltas of the view, numbered; what changes nothing is not published', () => {
+    world.snapshot()
+    world.update(5)
+    world.frame({ t: 'u' })
+    world.update(5)
+    world.frame({ t: 'u', b: [[8, 3], [10, 0]] })
+    assert.deepEqual(world.sink.take(), [
+      `snapshot 1.0 ${SNAPSHOT}`,
+      'delta 1.1 [[10,5]][]',
+      'delta 1.2 [[10,0],[8,3]][]',
+    ])
+    const [book] = world.feed.stats.books
+    assert.deepEqual([book.state, book.seq, book.updates, book.bidLevels], ['live', 2, 3, 2])
+    assert.equal(book.lastUpdateMs, world.environment.nowUs() / 1000)
+  })
+
+  test('updates before a snapshot are not published', () => {
+    world.update(5)
+    assert.deepEqual(world.sink.take(), [])
+    assert.equal(world.feed.stats.books[0].state, 'syncing')
+  })
+
+  test('records carry times and the exchange sequence', () => {
+    world.snapshot()
+    world.environment.advance(7)
+    world.update(5)
+    const [first, second] = world.sink.records
+    const nowUs = world.environment.nowUs()
+    assert.equal(first.value.nonce, 0)
+    assert.equal(first.value.epoch, nowUs / 1000 - 7)
+    assert.equal(first.value.proof, 'sequence')
+    assert.equal(second.value.nonce, 1)
+    assert.deepEqual([second.value.receivedUs, second.value.publishedUs], [nowUs, nowUs])
+    assert.equal(second.timestampMs, nowUs / 1000)
+  })
+
+  test('a crossed frame publishes nothing but the end of the epoch, and asks again', () => {
+    world.snapshot()
+    world.takeSent()
+    world.frame({ t: 'u', b: [[11, 1], [10, 7]] })
+    assert.deepEqual(world.sink.take(), [`snapshot 1.0 ${SNAPSHOT}`, 'invalid 1.1 crossed'])
+    world.update(3)
+    world.environment.advance(0)
+    assert.deepEqual(world.takeSent(), ['resync 0'])
+    world.update(4)
+    assert.deepEqual(world.sink.take(), [])
+    world.snapshot()
+    assert.deepEqual(world.sink.take(), [`snapshot 2.0 ${SNAPSHOT}`])
+    assert.deepEqual(world.feed.stats.books[0].resyncs, { crossed: 1 })
+  })
+
+  test('a crossed snapshot is not published', () => {
+    world.frame({ t: 's', b: [[10, 1]], a: [[10, 1]] })
+    assert.deepEqual(world.sink.take(), [])
+    world.environment.advance(0)
+    assert.ok(world.sent.includes('resync 0'))
+  })
+
+  test('an unasked snapshot begins a new epoch', () => {
+    world.snapshot()
+    world.snapshot()
+    assert.deepEqual(world.sink.take().map((line) => line.slice(0, 12)), [
+      'snapshot 1.0',
+      'snapshot 2.0',
+    ])
+  })
+
+  test('checkpoints repeat the last seq, heartbeats fill silence', () => {
+    world.snapshot()
+    world.update(5)
+    world.sink.take()
+    world.environment.advance(100)
+    world.pass(30_000)
+    const kinds = world.sink.records.map(({ value }) => `${value.type} ${value.seq}`)
+    assert.deepEqual(kinds.filter((kind) => kind.startsWith('snapshot')), ['snapshot 1'])
+    const beats = world.sink.records.filter(({ value }) => value.type === 'heartbeat')
+    assert.ok(beats.length >= 4 && beats.length <= 6, `${beats.length}`)
+    assert.deepEqual([...new Set(beats.map(({ value }) => `${value.seq} ${value.state}`))], [
+      '1 live',
+    ])
+    assert.match(world.sink.take()[0], /^snapshot 1\.1 \[\[10,5\],\[9,2\]\]/)
+    world.update(6)
+    assert.deepEqual(world.sink.take(), ['delta 1.2 [[10,6]][]'])
+  })
+
+  test('after the end of an epoch heartbeats say invalid; before any epoch there are none', () => {
+    world.pass(9000)
+    assert.deepEqual(world.sink.records, [])
+    world.snapshot()
+    world.frame({ t: 'u', b: [[11, 1]] })
+    world.sink.records = []
+    world.pass(6000)
+    const [beat] = world.sink.records
+    assert.deepEqual([beat.value.type, beat.value.state, beat.value.seq], [
+      'heartbeat',
+      'invalid',
+      1,
+    ])
+  })
+
+  test('epochs grow although the wall clock steps back, and stay above the floor', () => {
+    const floor = world.environment.nowUs() / 1000 + 5_000_000
+    world = new World(1, {}, { epochFloor: floor })
+    world.open()
+    world.snapshot()
+    world.environment.offsetMs -= 3_600_000
+    world.snapshot()
+    const epochs = world.sink.records.map(({ value }) => value.epoch)
+    assert.deepEqual(epochs, [floor + 1, floor + 2])
+    assert.equal(world.feed.stats.epochMax, floor + 2)
+  })
+})
+
+test('--publish book sends the whole view, with a new seq each time', () => {
+  const world = new World(1, {}, { publish: 'book' })
+  world.open()
+  world.snapshot()
+  world.update(5)
+  world.update(5)
+  world.update(6)
+  assert.deepEqual(world.sink.take(), [
+    `snapshot 1.0 ${SNAPSHOT}`,
+    'snapshot 1.1 [[10,5],[9,2]][[11,1],[12,2]]',
+    'snapshot 1.2 [[10,6],[9,2]][[11,1],[12,2]]',
+  ])
+})
+
+test('a full book is split over records that stay small', () => {
+  const world = new World(1, {}, { depth: 0 })
+  world.open()
+  const levels = Array.from({ length: 60_000 }, (_, i) => [1_000_000 - i, 123_456] as const)
+  world.frame({ t: 's', b: levels, a: [[2_000_000, 1]] })
+  const { records } = world.sink
+  assert.ok(records.length > 1)
+  const bids: unknown[] = []
+  records.forEach(({ value }, part) => {
+    assert.deepEqual([value.part, value.parts, value.seq], [part, records.length, 0])
+    assert.ok(JSON.stringify(value).length < 750_000)
+    assert.equal(value.depth, undefined)
+    bids.push(...value.bids)
+  })
+  assert.deepEqual(bids, levels)
+  assert.equal(new Set(records.map(({ value }) => value.epoch)).size, 1)
+})
+
+describe('a sink without room', () => {
+  let world: World
+  beforeEach(() => {
+    world = new World(2)
+    world.open()
+    world.snapshot()
+    world.update(5)
+    world.sink.take()
+  })
+
+  const drop = () => {
+    world.sink.blocked.add(0)
+    world.feed.sinkEvents.dropped(0, 1)
+  }
+  const release = () => {
+    world.sink.blocked.delete(0)
+    world.feed.sinkEvents.writable(0)
+  }
+
+  test('the epoch ends at once, the book stays current, a new epoch begins with room', () => {
+    drop()
+    assert.deepEqual(world.sink.take(), ['invalid 1.2 overflow'])
+    world.update(6)
+    world.update(7)
+    assert.deepEqual(world.sink.take(), [])
+    assert.equal(world.sink.refused, 0, 'nothing was even tried')
+    assert.deepEqual(
+      [world.feed.stats.books[0].state, world.feed.stats.books[0].reason],
+      ['suspect', 'overflow'],
+    )
+    release()
+    assert.deepEqual(world.sink.take(), ['snapshot 2.0 [[10,7],[9,2]][[11,1],[12,2]]'])
+    world.update(8)
+    assert.deepEqual(world.sink.take(), ['delta 2.1 [[10,8]][]'])
+    const [book] = world.feed.stats.books
+    assert.deepEqual([book.state, book.reason, book.resyncs], ['live', undefined, { overflow: 1 }])
+  })
+
+  test('dropped from inside push: the event was not taken', () => {
+    world.sink.onPush = (stream) => {
+      world.sink.onPush = undefined
+      world.sink.blocked.add(stream)
+      world.feed.sinkEvents.dropped(stream, 3)
+    }
+    world.update(6)
+    assert.deepEqual(world.sink.take(), ['invalid 1.2 overflow'])
+    release()
+    assert.deepEqual(world.sink.take(), ['snapshot 2.0 [[10,6],[9,2]][[11,1],[12,2]]'])
+  })
+
+  test('dropped from inside push, the event taken all the same: the invalid counts on from it', () => {
+    world.sink.onPush = (stream) => {
+      world.sink.onPush = undefined
+      world.feed.sinkEvents.dropped(stream, 3)
+    }
+    world.update(6)
+    assert.deepEqual(world.sink.take(), ['delta 1.2 [[10,6]][]', 'invalid 1.3 overflow'])
+  })
+
+  test('dropped from inside push of another stream: that event goes out, then the invalid', () => {
+    world.snapshot(1)
+    world.sink.take(1)
+    world.sink.onPush = () => {
+      world.sink.onPush = undefined
+      drop()
+    }
+    world.update(6, 1)
+    assert.deepEqual(world.sink.take(1), ['delta 1.1 [[10,6]][]'])
+    assert.deepEqual(world.sink.take(0), ['invalid 1.2 overflow'])
+  })
+
+  test('a sink that says only false ends the epoch as well', () => {
+    world.sink.blocked.add(0)
+    world.update(6)
+    assert.deepEqual(world.sink.take(), ['invalid 1.2 overflow'])
+  })
+
+  test('an invalid that may be among the dropped is said again, under the same seq', () => {
+    world.frame({ t: 'u', b: [[11, 1]] })
+    drop()
+    assert.deepEqual(world.sink.take(), ['invalid 1.2 crossed', 'invalid 1.2 overflow'])
+    release()
+    assert.deepEqual(world.sink.take(), ['invalid 1.2 crossed'])
+    world.snapshot()
+    assert.deepEqual(world.sink.take(), [`snapshot 2.0 ${SNAPSHOT}`])
+  })
+
+  test('an exchange snapshot without room waits for it', () => {
+    drop()
+    world.sink.take()
+    world.snapshot()
+    world.update(3)
+    assert.deepEqual(world.sink.take(), [])
+    release()
+    assert.deepEqual(world.sink.take(), ['snapshot 2.0 [[10,3],[9,2]][[11,1],[12,2]]'])
+  })
+
+  test('a book lost without room says nothing: its epoch has ended', () => {
+    drop()
+    world.sink.take()
+    world.frame({ t: 'u', b: [[11, 1]] })
+    assert.deepEqual(world.sink.take(), [])
+  })
+
+  test('pressure stops and starts reading, and silence meanwhile means nothing', () => {
+    world.feed.sinkEvents.pressure(true)
+    assert.equal(world.environment.socket.paused, true)
+    world.environment.advance(60_000)
+    assert.equal(world.environment.sockets.length, 1)
+    world.feed.sinkEvents.pressure(false)
+    assert.equal(world.environment.socket.paused, false)
+    world.environment.advance(4000)
+    assert.equal(world.environment.sockets.length, 1)
+    world.environment.advance(3000)
+    assert.ok(world.environment.socket !== world.environment.sockets[0])
+  })
+})
+
+describe('a gap on a connection-wide sequence', () => {
+  let world: World
+  beforeEach(() => {
+    world = new World(3)
+    world.open()
+    for (let i = 0; i < 3; i++) world.snapshot(i)
+    for (let i = 0; i < 3; i++) world.sink.take(i)
+    world.takeSent()
+  })
+
+  const gap = () => {
+    world.n++
+    world.frame({ t: 'h' })
+  }
+
+  test('invalidates every symbol once and resynchronises all in one request', () => {
+    gap()
+    for (let i = 0; i < 3; i++) assert.deepEqual(world.sink.take(i), ['invalid 1.1 gap'])
+    assert.equal(world.feed.stats.books[2].state, 'suspect')
+    world.environment.advance(0)
+    assert.deepEqual(world.takeSent(), ['resync 0,1,2'])
+    assert.equal(world.feed.stats.books[2].state, 'syncing')
+    world.update(9, 1)
+    world.snapshot(1)
+    assert.deepEqual(world.sink.take(1), [`snapshot 2.0 ${SNAPSHOT}`])
+    assert.deepEqual(world.feed.stats.books.map(({ resyncs }) => resyncs.gap), [1, 1, 1])
+  })
+
+  test('the second waits about a second, the third in a minute replaces the socket', () => {
+    gap()
+    world.environment.advance(0)
+    for (let i = 0; i < 3; i++) world.snapshot(i)
+    world.takeSent()
+    gap()
+    world.environment.advance(400)
+    assert.deepEqual(world.takeSent(), [])
+    world.environment.advance(700)
+    assert.deepEqual(world.takeSent(), ['resync 0,1,2'])
+    for (let i = 0; i < 3; i++) world.snapshot(i)
+    world.sink.take(2)
+    gap()
+    assert.equal(world.environment.sockets[0].terminated, true, 'at once')
+    assert.deepEqual(world.sink.take(2), ['invalid 3.1 gap'])
+    world.reopen()
+    world.snapshot(0)
+    assert.equal(world.feed.stats.reconnects.resync, 1)
+    assert.match(world.sink.take(0).at(-1)!, /^snapshot 4\.0/)
+  })
+
+  test('a gap while a snapshot was trusted again still ends it', () => {
+    gap()
+    world.environment.advance(0)
+    world.snapshot(0)
+    gap()
+    world.snapshot(0)
+    world.sink.take(0)
+    gap()
+    assert.deepEqual(world.sink.take(0), ['invalid 3.1 gap'])
+  })
+})
+
+test('without a batched resync many lost books replace the socket, few are asked one by one', () => {
+  const lose = (count: number) => {
+    const world = new World(count, { batched: false })
+    world.open()
+    for (let i = 0; i < count; i++) world.snapshot(i)
+    world.takeSent()
+    world.n++
+    world.frame({ t: 'h' })
+    world.environment.advance(0)
+    return world.environment.socket.terminated ? 'replaced' : world.takeSent().join()
+  }
+  assert.equal(lose(2), 'resync 0,resync 1')
+  assert.equal(lose(9), 'replaced')
+})
+
+describe('a lost socket', () => {
+  test('ends every epoch at once and nothing of it reaches the next session', () => {
+    const world = new World(2)
+    world.open()
+    world.snapshot(0)
+    world.snapshot(1)
+    world.sink.take(0)
+    world.sink.take(1)
+    const old = world.environment.socket
+    old.events.closed(1006, '')
+    assert.deepEqual(world.sink.take(0), ['invalid 1.1 disconnect'])
+    assert.deepEqual(world.sink.take(1), ['invalid 1.1 disconnect'])
+    assert.equal(world.feed.stats.connectionsOpen, 0)
+    world.reopen()
+    world.snapshot(0)
+    const frames = world.feed.stats.frames
+    old.receive({ n: 1, t: 'u', i: 0, b: [[10, 77]] })
+    old.events.closed(1006, '')
+    assert.deepEqual(world.sink.take(0), [`snapshot 2.0 ${SNAPSHOT}`])
+    assert.deepEqual([world.feed.stats.frames, world.feed.stats.connectionsOpen], [frames, 1])
+    assert.deepEqual(world.feed.stats.reconnects, { closed: 1 })
+  })
+
+  test('silence of the whole socket is noticed; a loop that stood still is not silence', () => {
+    const world = new World()
+    world.open()
+    world.snapshot()
+    world.sink.take()
+    world.environment.advance(200)
+    world.environment.freeze(30_000)
+    assert.equal(world.environment.socket.terminated, false)
+    world.frame({ t: 'h' })
+    world.environment.advance(4900)
+    assert.equal(world.environment.socket.terminated, false)
+    world.environment.advance(400)
+    assert.equal(world.environment.sockets[0].terminated, true)
+    assert.equal(world.sink.take().at(-1), 'invalid 1.1 disconnect')
+  })
+
+  test('a session that fails is replaced, and its later effects are lost', () => {
+    const world = new World()
+    world.open()
+    world.snapshot()
+    world.sink.take()
+    world.frame({ t: 'x', b: [[10, 1]] })
+    assert.deepEqual(world.sink.take(), ['invalid 1.1 disconnect'])
+    world.reopen()
+    world.adapter.sessions[1].resync(0)
+    world.environment.advance(100)
+    assert.deepEqual(world.sent, ['subscribe', 'heartbeats'])
+    assert.equal(world.feed.stats.reconnects.failed, 1)
+    assert.equal(world.adapter.sessions.length, 3)
+  })
+
+  test('counters of old sessions are kept', () => {
+    const world = new World()
+    world.open()
+    world.snapshot()
+    world.environment.socket.receive({ n: 0, t: 'h' })
+    world.environment.socket.events.closed(1006, '')
+    world.reopen()
+    world.snapshot()
+    world.environment.socket.receive({ n: 0, t: 'h' })
+    assert.equal(world.feed.stats.duplicates, 2)
+    assert.equal(world.feed.stats.frames, 4)
+  })
+})
+
+describe('a snapshot that does not come', () => {
+  test('is asked for again, then on a new socket, then seldom; others go on', () => {
+    const world = new World(2)
+    world.open()
+    world.snapshot(1)
+    world.takeSent()
+    world.pass(16_000)
+    assert.deepEqual(world.takeSent(), ['resync 0'])
+    world.pass(12_000)
+    assert.deepEqual(world.takeSent(), ['resync 0'])
+    assert.equal(world.environment.sockets.length, 1)
+    world.passUntilLost(15_000)
+    world.reopen()
+    world.snapshot(1)
+    for (let i = 0; i < 100 && !world.notices.at(-1)!.includes('not served'); i++) world.pass(1000)
+    assert.match(world.notices.at(-1)!, /^S0\/USD: not served \(no snapshot, .* again in 60 s$/)
+    world.takeSent()
+    world.pass(58_000)
+    assert.deepEqual(world.takeSent(), [])
+    world.pass(3000)
+    assert.equal(world.environment.sockets.length, 2, 'the second socket stays')
+    assert.deepEqual(world.takeSent(), ['resync 0'])
+    world.snapshot(0)
+    assert.equal(world.feed.stats.books[0].state, 'live')
+  })
+
+  test('of no symbol at all: the socket is replaced each time', () => {
+    const world = new World(2)
+    world.open()
+    for (let i = 0; i < 3; i++) {
+      world.passUntilLost(120_000)
+      assert.equal(world.environment.sockets.length, i + 1)
+      world.reopen()
+    }
+  })
+})
+
+describe('a rejected symbol', () => {
+  test('is asked for again after a minute, the other is not touched', () => {
+    const world = new World(2)
+    world.open()
+    world.snapshot(1)
+    world.takeSent()
+    world.frame({ t: 'x', i: 0 })
+    world.pass(55_000)
+    assert.deepEqual(world.takeSent(), [])
+    world.pass(6000)
+    assert.deepEqual(world.takeSent(), ['resync 0'])
+    world.frame({ t: 'x', i: 0 })
+    world.pass(100_000)
+    assert.deepEqual(world.takeSent(), [])
+    world.pass(25_000)
+    assert.deepEqual(world.takeSent(), ['resync 0'])
+    world.snapshot(0)
+    assert.deepEqual(world.feed.stats.books.map(({ state }) => state), ['live', 'live'])
+    assert.equal(world.environment.sockets.length, 1)
+    assert.equal(world.sink.take(1).filter((line) => line.startsWith('invalid')).length, 0)
+  })
+})
+
+describe('a symbol that fell silent', () => {
+  let world: World
+  beforeEach(() => {
+    world = new World(2)
+    world.open()
+    world.snapshot(0)
+    world.snapshot(1)
+    for (let i = 0; i < 50; i++) {
+      world.environment.advance(500)
+      world.update(100 + i, 0)
+      world.update(100 + i, 1)
+    }
+    world.sink.take()
+    world.takeSent()
+  })
+
+  const quiet = (ms: number) => {
+    for (let left = ms; left > 0; left -= 500) {
+      world.environment.advance(500)
+      world.update(left, 1)
+    }
+  }
+
+  test('is marked and resynchronised while the other goes on', () => {
+    quiet(58_000)
+    assert.equal(world.feed.stats.books[0].stale, false)
+    quiet(4000)
+    assert.equal(world.feed.stats.books[0].stale, true)
+    assert.deepEqual(world.takeSent(), ['resync 0'])
+    assert.match(world.sink.take().at(-1)!, /^invalid 1\.51 stale$/)
+    world.frame({ t: 's', i: 0, b: [[10, 1]], a: [[11, 1]] })
+    assert.deepEqual(
+      [world.feed.stats.books[0].stale, world.feed.stats.books[1].stale],
+      [false, false],
+    )
+    quiet(62_000)
+    assert.equal(world.feed.stats.books[0].stale, true, 'the book was wrong: watched as before')
+  })
+
+  test('whose book proves right is left alone twice as long', () => {
+    quiet(62_000)
+    world.frame({ t: 's', i: 0, b: [[10, 149], [9, 2]], a: [[11, 1], [12, 2]] })
+    assert.equal(world.feed.stats.books[0].stale, false)
+    quiet(100_000)
+    assert.equal(world.feed.stats.books[0].stale, false)
+    quiet(25_000)
+    assert.equal(world.feed.stats.books[0].stale, true)
+  })
+})
+
+describe('REST snapshots', () => {
+  test('are fetched per socket; those of a lost one are forgotten', () => {
+    const world = new World(1, { rest: true }, { restUrl: 'http://127.0.0.1:1' })
+    world.open()
+    const [first] = world.environment.requests
+    assert.equal(first.url, 'http://127.0.0.1:1/depth?symbol=S0/USD')
+    world.environment.socket.events.closed(1006, '')
+    assert.equal(first.cancelled, true)
+    world.reopen()
+    const body = JSON.stringify({ b: [[10, 1], [9, 2]], a: [[11, 1], [12, 2]] })
+    world.environment.requests[1].answer({ status: 200, body })
+    assert.deepEqual(world.sink.take(), [`snapshot 1.0 ${SNAPSHOT}`])
+  })
+
+  test('a slow answer is waited for, a refused symbol is asked for later', () => {
+    const world = new World(1, { rest: true })
+    world.open()
+    for (let i = 0; i < 4; i++) {
+      world.pass(9000)
+      world.environment.requests.at(-1)!.answer({ status: 503, body: '' })
+      world.environment.advance(31_000)
+      if (world.environment.socket.terminated) world.reopen()
+    }
+    world.takeSent()
+    world.environment.requests.at(-1)!.answer({ status: 400, body: 'unknown symbol' })
+    assert.ok(world.notices.some((notice) => notice.includes('status 400: unknown symbol')))
+    world.pass(61_000)
+    assert.deepEqual(world.takeSent(), ['resync 0'])
+  })
+})
+
+describe('drain', () => {
+  test('says shutdown for every running epoch and leaves nothing behind', () => {
+    const world = new World(3)
+    world.open()
+    world.snapshot(0)
+    world.snapshot(1)
+    world.frame({ t: 'u', i: 1, b: [[11, 1]] })
+    for (let i = 0; i < 3; i++) world.sink.take(i)
+    world.feed.drain()
+    assert.deepEqual(world.sink.take(0), ['invalid 1.1 shutdown'])
+    assert.deepEqual(world.sink.take(1), [])
+    assert.deepEqual(world.sink.take(2), [])
+    assert.equal(world.environment.socket.terminated, true)
+    assert.equal(world.environment.pendingTimers, 0)
+    world.snapshot(0)
+    world.feed.sinkEvents.writable(0)
+    world.feed.drain()
+    assert.deepEqual(world.sink.take(0), [])
+  })
+
+  test('a feed that never connected drains as well', () => {
+    const world = new World()
+    world.feed.drain()
+    assert.deepEqual(world.sink.records, [])
+    assert.equal(world.environment.pendingTimers, 0)
+  })
+})
+
+describe('for humans', () => {
+  test('notices are few, however much happens', () => {
+    const world = new World(1)
+    for (let i = 0; i < 500; i++) {
+      world.environment.socket.events.closed(1006, 'refused')
+      for (let wait = 0; wait < 400 && world.environment.socket.terminated; wait++) {
+        world.environment.advance(100)
+      }
+    }
+    const seconds = world.environment.monotonicMs() / 1000
+    assert.ok(world.notices.length <= 25 + 3 * seconds, `${world.notices.length} in ${seconds} s`)
+    assert.match(world.notices[0], /cannot connect \(refused: code 1006, refused\), again in/)
+  })
+
+  test('a failed sink is fatal', () => {
+    const world = new World()
+    const error = { code: 'E_SINK' } as ObfeedError
+    world.feed.sinkEvents.failed(error)
+    assert.deepEqual(world.fatal, [error])
+  })
+})
+
+test('checkpoints of many symbols do not fall into one tick', () => {
+  const world = new World(300)
+  world.open()
+  for (let i = 0; i < 300; i++) world.snapshot(i)
+  world.sink.records = []
+  let most = 0
+  let total = 0
+  for (let tick = 0; tick < 650; tick++) {
+    world.environment.randomValue = (tick * 0.37) % 1
+    world.environment.advance(100)
+    world.frame({ t: 'h' })
+    const count = world.sink.records.filter(({ value }) => value.type === 'snapshot').length
+    world.sink.records = []
+    most = Math.max(most, count)
+    total += count
+  }
+  assert.ok(most <= 2, `${most} in one tick`)
+  assert.ok(total >= 600, `${total}`)
+})

@@ -1,0 +1,110 @@
+import { beforeEach, describe, test } from 'node:test'
+import assert from 'node:assert/strict'
+import { SnapshotQueue, type SnapshotReceiver } from '../../src/feed/snapshots.ts'
+import { FakeEnvironment } from './world.ts'
+
+class Receiver implements SnapshotReceiver {
+  readonly log: string[] = []
+
+  snapshotReceived(index: number, body: string): void {
+    this.log.push(`${index} ${body}`)
+  }
+
+  snapshotRefused(index: number, status: number): void {
+    this.log.push(`${index} refused ${status}`)
+  }
+}
+
+describe('SnapshotQueue', () => {
+  let environment: FakeEnvironment
+  let queue: SnapshotQueue
+  let receiver: Receiver
+
+  beforeEach(() => {
+    environment = new FakeEnvironment()
+    queue = new SnapshotQueue(environment, 'http://127.0.0.1:8080/rest')
+    receiver = new Receiver()
+  })
+
+  const url = (index: number) => `https://api.example/depth?s=${index}`
+  const asked = () => environment.requests.map((request) => request.url.slice(-1)).join('')
+
+  test('two at a time, in order, at the overridden endpoint', () => {
+    for (let i = 0; i < 4; i++) queue.request(receiver, i, url(i))
+    assert.equal(environment.requests[0].url, 'http://127.0.0.1:8080/rest/depth?s=0')
+    assert.equal(asked(), '01')
+    environment.requests[1].answer({ status: 200, body: 'one' })
+    assert.equal(asked(), '012')
+    environment.requests[0].answer({ status: 200, body: 'zero' })
+    environment.requests[3].answer({ status: 200, body: 'three' })
+    environment.requests[2].answer({ status: 200, body: 'two' })
+    assert.deepEqual(receiver.log, ['1 one', '0 zero', '3 three', '2 two'])
+    assert.equal(queue.pending(receiver, 0), false)
+    assert.equal(environment.pendingTimers, 0)
+  })
+
+  test('no answer and server errors are tried again with growing delays', () => {
+    queue.request(receiver, 0, url(0))
+    const delays: number[] = []
+    for (let attempt = 0; attempt < 7; attempt++) {
+      const count = environment.requests.length
+      environment.requests[count - 1].answer({ status: attempt % 2 === 0 ? 0 : 503, body: '' })
+      let waited = 0
+      while (environment.requests.length === count) {
+        environment.advance(50)
+        waited += 50
+      }
+      delays.push(waited)
+    }
+    assert.deepEqual(delays, [750, 1500, 3000, 6000, 12_000, 22_500, 22_500])
+    environment.requests[7].answer({ status: 200, body: 'late' })
+    assert.deepEqual(receiver.log, ['0 late'])
+  })
+
+  test('one that is never answered is given up after 10 s and asked again', () => {
+    queue.request(receiver, 0, url(0))
+    environment.advance(10_000)
+    assert.equal(environment.requests.length, 1)
+    assert.equal(queue.pending(receiver, 0), true)
+    environment.advance(1000)
+    assert.equal(environment.requests.length, 2)
+  })
+
+  test('Retry-After holds for every request', () => {
+    queue.request(receiver, 0, url(0))
+    environment.requests[0].answer({ status: 429, body: '', retryAfterMs: 20_000 })
+    queue.request(receiver, 1, url(1))
+    environment.advance(19_900)
+    assert.equal(environment.requests.length, 1)
+    environment.advance(200)
+    assert.equal(environment.requests.length, 3)
+  })
+
+  test('what the exchange refuses is told and not asked again', () => {
+    queue.request(receiver, 0, url(0))
+    environment.requests[0].answer({ status: 400, body: 'bad symbol' })
+    environment.advance(100_000)
+    assert.deepEqual(receiver.log, ['0 refused 400'])
+    assert.equal(environment.requests.length, 1)
+  })
+
+  test('a cancelled receiver gets nothing any more, others move up', () => {
+    const other = new Receiver()
+    for (let i = 0; i < 3; i++) queue.request(receiver, i, url(i))
+    queue.request(other, 7, url(7))
+    queue.cancel(receiver)
+    assert.equal(asked(), '017')
+    assert.ok(environment.requests[0].cancelled && environment.requests[1].cancelled)
+    environment.requests[2].answer({ status: 200, body: 'seven' })
+    environment.advance(100_000)
+    assert.deepEqual([receiver.log, other.log], [[], ['7 seven']])
+  })
+
+  test('a later request of the same symbol replaces the earlier one', () => {
+    queue.request(receiver, 0, url(0))
+    queue.request(receiver, 0, url(9))
+    assert.ok(environment.requests[0].cancelled)
+    environment.requests[1].answer({ status: 200, body: 'nine' })
+    assert.deepEqual(receiver.log, ['0 nine'])
+  })
+})

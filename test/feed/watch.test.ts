@@ -1,0 +1,130 @@
+import { describe, test } from 'node:test'
+import assert from 'node:assert/strict'
+import { SNAPSHOT_WITHIN_MS, SymbolWatch } from '../../src/feed/watch.ts'
+
+/** Loses the book at `nowMs`; returns the delay until it is asked for again. */
+function delay(watch: SymbolWatch, nowMs: number): number {
+  watch.lost(nowMs, 1)
+  return watch.resyncAtMs - nowMs
+}
+
+describe('SymbolWatch', () => {
+  test('asks at once, then after 1, 2, 4 .. 30 s; starts over when live for a while', () => {
+    const watch = new SymbolWatch()
+    const delays: number[] = []
+    let now = 0
+    for (let i = 0; i < 8; i++) {
+      delays.push(delay(watch, now))
+      now = watch.resyncAtMs
+      watch.expect(now)
+      watch.live(now + 10, 0, false)
+      now += 1000
+    }
+    assert.deepEqual(delays, [0, 1000, 2000, 4000, 8000, 16_000, 30_000, 30_000])
+    assert.equal(delay(watch, now + 21_000), 0)
+  })
+
+  test('jitter shortens a delay by up to half', () => {
+    const watch = new SymbolWatch()
+    watch.lost(0, 0)
+    watch.expect(0)
+    watch.live(0, 0, false)
+    watch.lost(0, 0)
+    assert.equal(watch.resyncAtMs, 500)
+  })
+
+  test('a loss while a resync is planned does not move it', () => {
+    const watch = new SymbolWatch()
+    watch.lost(100, 1)
+    watch.lost(5000, 1)
+    assert.equal(watch.resyncAtMs, 100)
+    watch.expect(6000)
+    assert.equal(delay(watch, 6000), 1000)
+  })
+
+  test('a snapshot that does not come is overdue, once postponed later', () => {
+    const watch = new SymbolWatch()
+    watch.expect(0)
+    assert.equal(watch.due(SNAPSHOT_WITHIN_MS - 1, 0), 'nothing')
+    assert.equal(watch.due(SNAPSHOT_WITHIN_MS, 0), 'overdue')
+    watch.postpone(SNAPSHOT_WITHIN_MS)
+    assert.equal(watch.due(SNAPSHOT_WITHIN_MS, 0), 'nothing')
+    watch.live(SNAPSHOT_WITHIN_MS + 1, 1, false)
+    assert.equal(watch.due(SNAPSHOT_WITHIN_MS * 3, 1), 'nothing')
+  })
+
+  test('a rejected symbol is asked for after 60 s, then twice as late, or as the exchange says', () => {
+    const watch = new SymbolWatch()
+    watch.reject(0, 0)
+    assert.equal(watch.resyncAtMs, 60_000)
+    watch.reject(60_000, 0)
+    assert.equal(watch.resyncAtMs, 180_000)
+    watch.reject(180_000, 1_000_000)
+    assert.equal(watch.resyncAtMs, 1_180_000)
+    watch.lost(1_000_000, 1)
+    assert.equal(watch.resyncAtMs, 1_180_000)
+    watch.live(1_180_000, 0, false)
+    watch.reject(2_000_000, 0)
+    assert.equal(watch.resyncAtMs, 2_060_000)
+  })
+
+  describe('rhythm', () => {
+    /** Live at 0, then one message every `gapMs`, looked at every 100 ms. */
+    function listen(gapMs: number, count: number): { watch: SymbolWatch; endMs: number } {
+      const watch = new SymbolWatch()
+      watch.live(0, 0, false)
+      for (let now = 100; now <= gapMs * count; now += 100) {
+        assert.notEqual(watch.due(now, Math.floor(now / gapMs)), 'stale', `at ${now}`)
+      }
+      return { watch, endMs: gapMs * count }
+    }
+
+    const staleAt = (watch: SymbolWatch, fromMs: number, messages: number): number => {
+      for (let now = fromMs; now < fromMs + 1e8; now += 1000) {
+        if (watch.due(now, messages) === 'stale') return now - fromMs
+      }
+      return Infinity
+    }
+
+    test('a lively symbol is stale after a minute, a slow one after 50 of its gaps', () => {
+      const lively = listen(10, 5000)
+      assert.equal(staleAt(lively.watch, lively.endMs, 5000), 61_000)
+      const slow = listen(5000, 100)
+      const after = staleAt(slow.watch, slow.endMs, 100)
+      assert.ok(after > 240_000 && after < 260_000, `${after}`)
+    })
+
+    test('one that hardly ever changed is given a quarter of an hour', () => {
+      const { watch, endMs } = listen(100, 5)
+      assert.equal(staleAt(watch, endMs, 5), 901_000)
+    })
+
+    test('when the book proved right the next silence must be twice as long', () => {
+      const { watch, endMs } = listen(100, 100)
+      const first = staleAt(watch, endMs, 100)
+      watch.suspectSilence(endMs + first)
+      assert.ok(watch.silenceSuspected)
+      watch.lost(endMs + first, 1)
+      watch.live(endMs + first, 101, true)
+      assert.equal(watch.silenceSuspected, false)
+      const second = staleAt(watch, endMs + first, 101)
+      assert.ok(second >= 2 * first && second < 2 * first + 2000, `${second}`)
+      const at = endMs + first + second
+      watch.suspectSilence(at)
+      watch.live(at, 102, false)
+      assert.equal(staleAt(watch, at, 102), 61_000)
+    })
+
+    test('time in which nobody listened is no silence', () => {
+      const { watch, endMs } = listen(100, 100)
+      watch.listened(endMs + 59_000)
+      assert.equal(watch.due(endMs + 100_000, 100), 'nothing')
+    })
+
+    test('without a live book silence means nothing', () => {
+      const { watch, endMs } = listen(100, 100)
+      watch.idle()
+      assert.equal(staleAt(watch, endMs, 100), Infinity)
+    })
+  })
+})
