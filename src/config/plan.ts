@@ -1,0 +1,47 @@
+/** Who serves what: symbols dealt over workers and sockets. Pure. */
+import type { Limits } from '../exchanges/adapter.ts'
+import type { PlannedSymbol } from '../core/instrument.ts'
+
+/** One worker's share; plain data, sent to it as JSON. */
+export interface WorkerPlan {
+  readonly id: number
+  /** Logical CPU to pin to; absent when not pinned. */
+  readonly cpu?: number
+  /** One entry per socket. */
+  readonly connections: readonly (readonly PlannedSymbol[])[]
+  /** This worker's part of the per-IP budgets, in (0, 1]. */
+  readonly budgetShare: number
+}
+
+export interface PlanInput {
+  readonly symbols: readonly PlannedSymbol[]
+  /** Wanted; fewer are planned when there are fewer symbols. At least 1. */
+  readonly workers: number
+  /** CPUs in the order workers take them, from the front again when there are more workers. Empty: not pinned. */
+  readonly cpus: readonly number[]
+  readonly limits: Pick<Limits, 'symbolsPerConnection'>
+}
+
+/**
+ * Deals the symbols like cards, first to workers, then to each worker's sockets: shares differ by at
+ * most one, and neighbours in the map, which tend to be alike in load, land on different workers.
+ * The same input gives the same plan.
+ */
+export function makePlan({ symbols, workers, cpus, limits }: PlanInput): WorkerPlan[] {
+  const count = Math.min(workers, symbols.length)
+  return deal(symbols, count).map((share, id) => {
+    const sockets = Math.ceil(share.length / limits.symbolsPerConnection)
+    return {
+      id,
+      ...(cpus.length > 0 ? { cpu: cpus[id % cpus.length]! } : {}),
+      connections: deal(share, sockets),
+      budgetShare: 1 / count,
+    }
+  })
+}
+
+function deal<Card>(cards: readonly Card[], hands: number): Card[][] {
+  const dealt: Card[][] = Array.from({ length: hands }, () => [])
+  cards.forEach((card, i) => dealt[i % hands]!.push(card))
+  return dealt
+}

@@ -1,0 +1,47 @@
+/** What `run` was asked to do, after flags, environment, file and defaults were merged. */
+
+export type LogLevel = 'error' | 'warn' | 'info' | 'debug' | 'trace'
+export type LogFormat = 'text' | 'json'
+export type KafkaMechanism = 'plain' | 'scram-sha-256' | 'scram-sha-512'
+
+/** Plain data: it travels to the workers as JSON. Durations in ms. */
+export interface Settings {
+  readonly exchange: string
+  readonly map: string
+  readonly sink: 'kafka' | 'stdout'
+  readonly brokers: readonly string[]
+  /** Template already filled in: `coinbase-orderbook`. */
+  readonly topic: string
+  /** Replicas of a topic that obfeed creates; -1 = the cluster's default. */
+  readonly replicationFactor: number
+  /** Create or grow the topic when it does not fit. */
+  readonly manageTopic: boolean
+  /** Levels a side; 0 = full. */
+  readonly depth: number
+  readonly publish: 'delta' | 'book'
+  readonly snapshotIntervalMs: number
+  /** 0 = auto: one per usable physical core. */
+  readonly workers: number
+  /** Allowed CPUs; empty = all that the process may use. */
+  readonly cpus: readonly number[]
+  readonly pin: 'auto' | 'require' | 'off'
+  /** Replaces scheme, host and port (a path is put in front). */
+  readonly wsUrl?: string
+  readonly restUrl?: string
+  /** `host:port` of the status server, or `off`. */
+  readonly http: string
+  readonly whenFull: 'conflate' | 'block' | 'exit'
+  readonly queueBytesMax: number
+  readonly queueAgeMsMax: number
+  /** After this long without acknowledgement a batch is given up and its symbols start a new epoch. */
+  readonly deliveryTimeoutMs: number
+  /** SASL, all three or none. The password never comes from a flag and is never printed. */
+  readonly kafkaUsername?: string
+  readonly kafkaPassword?: string
+  readonly kafkaMechanism?: KafkaMechanism
+  /** TLS to the brokers, with the certificate authorities of the runtime. Absent: plain text. */
+  readonly kafkaTls?: boolean
+  readonly drainTimeoutMs: number
+  readonly logLevel: LogLevel
+  readonly logFormat: LogFormat
+}
