@@ -1,0 +1,225 @@
+/** The parent process of `run`: starts workers, prepares the plan meanwhile, serves, ends. */
+import process from 'node:process'
+import { readPartitionMap, resolveMap } from '../config/partition-map.ts'
+import { makePlan, type WorkerPlan } from '../config/plan.ts'
+import type { Settings } from '../config/settings.ts'
+import { EXIT, ObfeedError } from '../core/errors.ts'
+import type { Adapter } from '../exchanges/adapter.ts'
+import { log, logStats } from '../telemetry/log.ts'
+import { kafkaOptions } from './kafka-options.ts'
+import { type Layout, layoutWorkers } from './layout.ts'
+import { renderMetrics } from './metrics.ts'
+import type { WorkerOutput } from './process.ts'
+import { RESTART_POLICY, type RestartPolicy } from './restarts.ts'
+import { buildId, selfCommand, workerEnvironment } from './runtime.ts'
+import { Stopper } from './signals.ts'
+import { startStatusServer, type StatusServer } from './status.ts'
+import { Supervisor } from './supervisor.ts'
+import { summarize } from './summary.ts'
+import { type AgentView, plannedSymbols, readiness } from './view.ts'
+import { formatWorkerArguments } from './worker-arguments.ts'
+
+export interface AgentOptions {
+  readonly settings: Settings
+  readonly adapter: Adapter
+  readonly version: string
+  readonly commit: string
+  readonly policy?: RestartPolicy
+}
+
+const READY_CHECK_MS = 100
+const SUMMARY_MS = 60_000
+/** For workers when the start fails: they have nothing to publish. */
+const FAILED_START_DRAIN_MS = 1000
+
+/**
+ * Runs until it is stopped or cannot go on; resolves with the exit code when no worker is left.
+ * Rejects when it could not be started (wrong map, no market metadata, topic, CPUs, ...).
+ */
+export async function runAgent(options: AgentOptions): Promise<number> {
+  const agent = new Agent(options)
+  return await agent.run()
+}
+
+class Agent {
+  readonly #options: AgentOptions
+  readonly #startedMs = Date.now()
+  readonly #supervisor: Supervisor
+  readonly #layout: Layout
+  readonly #map: ReturnType<typeof readPartitionMap>
+  #preparing: string | undefined = 'loading markets'
+  #server: StatusServer | undefined
+  readonly #timers: ReturnType<typeof setInterval>[] = []
+
+  constructor(options: AgentOptions) {
+    const { settings } = options
+    this.#options = options
+    this.#map = readPartitionMap(settings.map)
+    this.#layout = layoutWorkers(settings, this.#map.entries.length)
+    const { workers, cpus, taskset } = this.#layout
+    const output = outputOf(settings, workers)
+    this.#supervisor = new Supervisor({
+      seats: Array.from({ length: workers }, (_, id) => ({
+        id,
+        ...(cpus.length === 0 ? {} : { cpu: cpus[id % cpus.length] }),
+      })),
+      command: (id) => {
+        const { exchange, sink } = settings
+        return selfCommand(formatWorkerArguments({ id, exchange, sink }))
+      },
+      ...(taskset === undefined ? {} : { taskset }),
+      environment: workerEnvironment(process.env),
+      output,
+      ...(output === 'pipe' ? { lines: process.stdout } : {}),
+      buildId: buildId(),
+      notice: (level, message, fields) => log[level](message, fields),
+      policy: options.policy ?? RESTART_POLICY,
+    })
+  }
+
+  async run(): Promise<number> {
+    const { settings } = this.#options
+    const supervisor = this.#supervisor
+    // First of all: the workers load and warm up while the parent asks for markets and topic.
+    supervisor.start()
+    const stopper = new Stopper(supervisor, settings.drainTimeoutMs)
+    for (const warning of this.#layout.warnings) log.warn(warning)
+    const server = this.#serve()
+    let failure: unknown
+    const prepared = this.#prepare().catch((error) => {
+      if (supervisor.draining) return
+      failure = error
+      const exitCode = error instanceof ObfeedError ? error.exitCode : EXIT.software
+      supervisor.stop(exitCode, FAILED_START_DRAIN_MS)
+    })
+    // Whatever is still being prepared when the end comes is of no interest any more.
+    await Promise.race([prepared, supervisor.ended])
+    const exitCode = await supervisor.ended
+    for (const timer of this.#timers) clearInterval(timer)
+    stopper.dispose()
+    await server
+    await this.#server?.close()
+    if (failure !== undefined) throw failure
+    const { upSeconds, updates, sentRecords } = summarize(this.#view())
+    log.info('stopped', { exitCode, upSeconds, updates, records: sentRecords })
+    return exitCode
+  }
+
+  async #prepare(): Promise<void> {
+    const { settings } = this.#options
+    const [plans] = await Promise.all([this.#plan(), this.#checkTopic()])
+    if (this.#supervisor.draining) return
+    this.#preparing = undefined
+    this.#supervisor.assign(settings, plans)
+    const { cpus } = this.#layout
+    const symbols = plans.reduce((sum, plan) => sum + plannedSymbols(plan).length, 0)
+    const sockets = plans.reduce((sum, plan) => sum + plan.connections.length, 0)
+    log.info('started', {
+      exchange: settings.exchange,
+      symbols,
+      workers: plans.length,
+      cpus: cpus.length === 0 ? 'not pinned' : plans.map((plan) => plan.cpu).join(','),
+      sockets,
+      sink: settings.sink === 'kafka' ? `kafka ${settings.brokers.join(',')}` : 'stdout',
+      topic: settings.sink === 'kafka' ? settings.topic : undefined,
+      depth: settings.depth === 0 ? 'full' : settings.depth,
+      version: this.#options.version,
+    })
+    this.#awaitReady()
+    this.#timers.push(
+      setInterval(() => log.info('running', { ...summarize(this.#view()) }), SUMMARY_MS),
+    )
+  }
+
+  async #plan(): Promise<WorkerPlan[]> {
+    const { settings, adapter } = this.#options
+    // Only here: a worker must never load it, and by now the workers are on their way.
+    const { loadMarkets } = await import('../feed/markets.ts')
+    const markets = await loadMarkets(settings.exchange, { restUrl: settings.restUrl })
+    const symbols = resolveMap(this.#map, markets, adapter)
+    const { workers, cpus } = this.#layout
+    return makePlan({ symbols, workers, cpus, limits: adapter.limits })
+  }
+
+  async #checkTopic(): Promise<void> {
+    const { settings } = this.#options
+    if (settings.sink !== 'kafka') return
+    const [{ KafkaClient }, { ensureTopic }] = await Promise.all([
+      import('../kafka/client.ts'),
+      import('../kafka/topics.ts'),
+    ])
+    const client = new KafkaClient(kafkaOptions(settings))
+    const report = await ensureTopic(client, {
+      topic: settings.topic,
+      partitions: Math.max(...this.#map.entries.map((entry) => entry.partition)) + 1,
+      replicationFactor: settings.replicationFactor,
+      manage: settings.manageTopic,
+    })
+    for (const warning of report.warnings) log.warn(warning)
+    if (report.action !== 'kept') {
+      log.info(`topic ${report.action}`, {
+        topic: settings.topic,
+        partitions: report.partitions,
+        replicas: report.replicas,
+      })
+    }
+  }
+
+  #awaitReady(): void {
+    const timer = setInterval(() => {
+      const view = this.#view()
+      if (!readiness(view).every((check) => check.ok)) return
+      clearInterval(timer)
+      const { live, books } = summarize(view)
+      log.info('ready', { books: `${live} of ${books}`, afterMs: Date.now() - this.#startedMs })
+    }, READY_CHECK_MS)
+    this.#timers.push(timer)
+  }
+
+  async #serve(): Promise<void> {
+    const { settings, version, commit } = this.#options
+    if (settings.http === 'off') return
+    try {
+      this.#server = await startStatusServer(settings.http, {
+        view: () => this.#view(),
+        metrics: () => {
+          const { user, system } = process.cpuUsage()
+          return renderMetrics(this.#view(), {
+            version,
+            commit,
+            logs: logStats,
+            rssBytes: process.memoryUsage.rss(),
+            cpuSeconds: (user + system) / 1e6,
+          })
+        },
+        about: () => ({ version, commit, pid: process.pid }),
+      })
+      log.debug('status server listens', { address: this.#server.address })
+    } catch (error) {
+      const found = error instanceof Error ? error.message : String(error)
+      log.warn(
+        `no status server: ${found}; the feed runs without /metrics and /readyz, choose another ` +
+          'address with --http or give --http off',
+      )
+    }
+  }
+
+  #view(): AgentView {
+    const { exchange, sink, topic } = this.#options.settings
+    return {
+      exchange,
+      sink,
+      topic,
+      startedMs: this.#startedMs,
+      draining: this.#supervisor.draining,
+      preparing: this.#preparing,
+      workers: this.#supervisor.views(),
+    }
+  }
+}
+
+/** stdout belongs to events: with one worker it is the worker's own, with several we interleave. */
+function outputOf(settings: Settings, workers: number): WorkerOutput {
+  if (settings.sink !== 'stdout') return 'stderr'
+  return workers === 1 ? 'inherit' : 'pipe'
+}

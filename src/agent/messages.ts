@@ -1,0 +1,47 @@
+/** What parent and workers say to each other over IPC, as JSON. */
+import type { Scope } from '../core/errors.ts'
+import type { LogLevel, Settings } from '../config/settings.ts'
+import type { WorkerPlan } from '../config/plan.ts'
+import type { SinkStats } from '../sinks/sink.ts'
+import type { FeedStats } from '../feed/stats.ts'
+
+export type ToWorker =
+  | {
+    readonly type: 'plan'
+    readonly settings: Settings
+    readonly plan: WorkerPlan
+    /** Every epoch of this worker must be greater: the highest one its predecessors used. */
+    readonly epochFloor: number
+  }
+  | { readonly type: 'drain'; readonly timeoutMs: number }
+  /** Answers `drained`: the worker may exit. */
+  | { readonly type: 'goodbye' }
+
+/** Log messages since the process started, by level, and lines the reader was too slow for. */
+export type LogCounts = Record<LogLevel | 'dropped', number>
+
+export interface WorkerStats {
+  readonly feed: FeedStats
+  readonly sink: SinkStats
+  readonly rssBytes: number
+  readonly cpuSeconds: number
+  /** Longest time the event loop was late since the last message. */
+  readonly loopLagMs: number
+  readonly logs: LogCounts
+}
+
+export type FromWorker =
+  /** At once, and once a second until there is a plan. */
+  | { readonly type: 'hello'; readonly pid: number; readonly buildId: string }
+  /** Once a second: counters, and the sign that the event loop turns. */
+  | { readonly type: 'stats'; readonly stats: WorkerStats }
+  /** The worker ends with `exitCode` right after. Scope `agent`: restarting it would not help. */
+  | {
+    readonly type: 'fatal'
+    readonly scope: Scope
+    readonly code: string
+    readonly message: string
+    readonly exitCode: number
+  }
+  /** `stats` absent: there was no plan yet, so nothing to drain. */
+  | { readonly type: 'drained'; readonly complete: boolean; readonly stats?: WorkerStats }

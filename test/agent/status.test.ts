@@ -1,0 +1,138 @@
+/** /livez, /readyz, /status and /metrics over a real socket. */
+import assert from 'node:assert/strict'
+import { describe, test } from 'node:test'
+import { parseAddress, startStatusServer, type StatusServer } from '../../src/agent/status.ts'
+import { type AgentView, readiness } from '../../src/agent/view.ts'
+import { bookOf, planOf, statsOf, viewOf, workerOf } from './fixtures.ts'
+
+async function served(
+  view: AgentView,
+  body: (url: string, server: StatusServer) => Promise<void>,
+): Promise<void> {
+  const server = await startStatusServer('127.0.0.1:0', {
+    view: () => view,
+    metrics: () => 'obfeed_ready 1\n',
+    about: () => ({ version: '1.2.3' }),
+  })
+  try {
+    await body(`http://${server.address}`, server)
+  } finally {
+    await server.close()
+  }
+}
+
+const healthy = viewOf([workerOf()])
+
+describe('status server', () => {
+  test('ready: 200, with a line for each condition when asked', () =>
+    served(healthy, async (url) => {
+      const plain = await fetch(`${url}/readyz`)
+      assert.equal(plain.status, 200)
+      assert.deepEqual(await plain.json(), { ready: true, reasons: [] })
+      const verbose = await (await fetch(`${url}/readyz?verbose`)).text()
+      assert.match(verbose, /^\[\+\]plan distributed\n/)
+      assert.match(verbose, /\[\+\]books 1 of 1 live\nready\n$/)
+    }))
+
+  test('not ready: 503 and why; alive all the same', () =>
+    served(viewOf([workerOf()], { draining: true }), async (url) => {
+      const answer = await fetch(`${url}/readyz`)
+      assert.equal(answer.status, 503)
+      assert.deepEqual(await answer.json(), { ready: false, reasons: ['drain: draining'] })
+      assert.equal((await fetch(`${url}/livez`)).status, 200)
+    }))
+
+  test('status is one JSON object', () =>
+    served(healthy, async (url) => {
+      const answer = await fetch(`${url}/status`)
+      assert.match(answer.headers.get('content-type') ?? '', /^application\/json/)
+      const status = JSON.parse(await answer.text())
+      assert.equal(status.version, '1.2.3')
+      assert.equal(status.ready, true)
+      assert.equal(status.workers[0].books[0].symbol, 'BTC/USD')
+    }))
+
+  test('metrics have the type a scraper expects', () =>
+    served(healthy, async (url) => {
+      const answer = await fetch(`${url}/metrics`)
+      assert.equal(answer.headers.get('content-type'), 'text/plain; version=0.0.4; charset=utf-8')
+      assert.equal(await answer.text(), 'obfeed_ready 1\n')
+    }))
+
+  test('other paths and methods are refused', () =>
+    served(healthy, async (url) => {
+      assert.equal((await fetch(`${url}/`)).status, 404)
+      assert.equal((await fetch(`${url}//`)).status, 404)
+      assert.equal((await fetch(`${url}/metrics`, { method: 'POST' })).status, 405)
+    }))
+
+  test('a busy port rejects and harms nobody', () =>
+    served(healthy, async (url, server) => {
+      const again = startStatusServer(server.address, {
+        view: () => healthy,
+        metrics: () => '',
+        about: () => ({}),
+      })
+      await assert.rejects(again, /EADDRINUSE|in use/i)
+      assert.equal((await fetch(`${url}/livez`)).status, 200)
+    }))
+})
+
+test('addresses', () => {
+  assert.deepEqual(parseAddress('127.0.0.1:9469'), { host: '127.0.0.1', port: 9469 })
+  assert.deepEqual(parseAddress('[::1]:80'), { host: '::1', port: 80 })
+  assert.deepEqual(parseAddress(':80'), { host: '::', port: 80 })
+  for (const text of ['', 'x', '1.2.3.4', '1.2.3.4:99999', '::1:80']) {
+    assert.equal(parseAddress(text), undefined, text)
+  }
+})
+
+describe('readiness', () => {
+  const failing = (view: AgentView): string[] =>
+    readiness(view).filter((check) => !check.ok).map(({ name, detail }) => `${name}: ${detail}`)
+
+  test('nothing is missing', () => assert.deepEqual(failing(healthy), []))
+
+  test('before the plan only that is said', () => {
+    const view = viewOf([workerOf()], { preparing: 'loading markets' })
+    assert.deepEqual(failing(view), ['plan: loading markets'])
+  })
+
+  test('a dead worker takes its books with it', () => {
+    const dead = workerOf({
+      state: 'waiting',
+      pid: undefined,
+      stats: undefined,
+      plan: planOf(0, 'A/B', 'C/D'),
+    })
+    assert.deepEqual(failing(viewOf([dead])), [
+      'worker-0: waiting, not reporting',
+      'books: 0 of 2 live; not: A/B (no worker), C/D (no worker)',
+    ])
+  })
+
+  test('Kafka must be connected, every book live and none stale', () => {
+    const stats = statsOf(
+      [
+        bookOf('A/B', { state: 'suspect', reason: 'gap' }),
+        bookOf('C/D', { stale: true }),
+        bookOf('E/F', { state: 'syncing' }),
+        bookOf('G/H'),
+      ],
+      {},
+      { connected: false },
+    )
+    assert.deepEqual(failing(viewOf([workerOf({ stats })])), [
+      'kafka-0: not connected',
+      'books: 1 of 4 live; not: A/B (gap), C/D (stale), E/F (syncing)',
+    ])
+  })
+
+  test('many missing books are counted, not listed', () => {
+    const books = Array.from({ length: 30 }, (_, i) => bookOf(`S${i}/X`, { state: 'syncing' }))
+    assert.match(
+      failing(viewOf([workerOf({ stats: statsOf(books) })])).join(),
+      /S4\/X .* and 25 more$/,
+    )
+  })
+})
