@@ -1,0 +1,276 @@
+/** `obfeed tap`: reads the topic back as a consumer would; prints its events or proves its books. */
+import { Buffer } from 'node:buffer'
+import process from 'node:process'
+import { defineCommand } from 'citty'
+import { resolveSettings } from '../config/config.ts'
+import { didYouMean } from '../config/nearest.ts'
+import { readPartitionMap } from '../config/partition-map.ts'
+import type { Settings } from '../config/settings.ts'
+import { EXIT, ObfeedError } from '../core/errors.ts'
+import type { Outcome } from '../core/replica.ts'
+import { Replica } from '../core/replica.ts'
+import { KafkaClient } from '../kafka/client.ts'
+import type { Position, ReadOptions, TopicRecord } from '../kafka/reader.ts'
+import { readTopic } from '../kafka/reader.ts'
+import { configureLog, log } from '../telemetry/log.ts'
+import { integerFlag, numberFlag, settingArgs, usageError } from './flags.ts'
+import { renderReport, renderTotals, Verification } from './verification.ts'
+
+/** Read before the interval of checkpoints began, for clocks that differ. */
+const MARGIN_MS = 5_000
+const REDRAW_MS = 1_000
+const LINE_MS = 5_000
+/** Unread output at which reading the topic pauses. */
+const OUTPUT_BYTES_MAX = 4 * 1024 * 1024
+const NEWLINE = 10
+
+/** Events that tell a consumer something; a zombie or a duplicate does not. */
+const PRINTED: ReadonlySet<Outcome> = new Set<Outcome>([
+  'snapshot',
+  'delta',
+  'checkpoint',
+  'invalid',
+  'heartbeat',
+  'mismatch',
+])
+
+interface Tap {
+  readonly client: KafkaClient
+  readonly topic: string
+  /** Symbol -> partition. */
+  readonly symbols: ReadonlyMap<string, number>
+  readonly from: ReadOptions['from']
+  readonly limit: number
+  readonly controller: AbortController
+}
+
+export default defineCommand({
+  meta: { name: 'tap', description: 'Reads the topic back and shows or verifies its books' },
+  args: {
+    ...settingArgs([
+      'exchange',
+      'map',
+      'brokers',
+      'topic',
+      'snapshotIntervalMs',
+      'kafkaUsername',
+      'kafkaMechanism',
+      'kafkaTls',
+      'logLevel',
+      'logFormat',
+    ]),
+    symbol: { type: 'string', valueHint: 'LIST', description: 'only these symbols of the map' },
+    from: {
+      type: 'enum',
+      options: ['interval', 'latest', 'earliest'],
+      default: 'interval',
+      description: 'where to begin; interval = early enough to hold a snapshot of every book',
+    },
+    verify: { type: 'boolean', description: 'prove every book instead of printing events' },
+    seconds: { type: 'string', valueHint: 'N', description: 'end after this long' },
+    limit: { type: 'string', valueHint: 'N', description: 'end after so many events' },
+    json: {
+      type: 'boolean',
+      description: 'with --verify: the report as one JSON object at the end',
+    },
+  },
+  async run({ args }) {
+    const flags: Readonly<Record<string, unknown>> = args
+    const { settings, warnings } = resolveSettings({ flags })
+    configureLog({ level: settings.logLevel, format: settings.logFormat, name: 'tap' })
+    for (const warning of warnings) log.warn(warning)
+    const text = (name: string) => flags[name] as string | undefined
+    const seconds = numberFlag('seconds', text('seconds'), { min: 0.001, max: 1e9 })
+    const limit = integerFlag('limit', text('limit'), { min: 1, max: Number.MAX_SAFE_INTEGER })
+    const controller = new AbortController()
+    const stop = () => controller.abort()
+    const timer = seconds === undefined ? undefined : setTimeout(stop, seconds * 1000)
+    process.once('SIGINT', stop)
+    process.once('SIGTERM', stop)
+    const tap: Tap = {
+      client: clientOf(settings),
+      topic: settings.topic,
+      symbols: chooseSymbols(settings.map, text('symbol')),
+      from: startOf(text('from'), settings),
+      limit: limit ?? Infinity,
+      controller,
+    }
+    try {
+      if (flags['verify'] === true) await verify(tap, flags['json'] === true)
+      else await printEvents(tap)
+    } finally {
+      clearTimeout(timer)
+      process.off('SIGINT', stop)
+      process.off('SIGTERM', stop)
+    }
+  },
+})
+
+function clientOf(settings: Settings): KafkaClient {
+  const { brokers, kafkaUsername, kafkaPassword, kafkaMechanism, kafkaTls } = settings
+  const hasLogin = kafkaUsername !== undefined && kafkaPassword !== undefined &&
+    kafkaMechanism !== undefined
+  return new KafkaClient({
+    brokers,
+    clientId: 'obfeed-tap',
+    tls: kafkaTls === true,
+    ...(hasLogin
+      ? {
+        sasl: { mechanism: kafkaMechanism, username: kafkaUsername, password: kafkaPassword },
+      }
+      : {}),
+    log: (_, message) => log.debug(message),
+  })
+}
+
+function startOf(from: string | undefined, settings: Settings): ReadOptions['from'] {
+  if (from === 'latest' || from === 'earliest') return from
+  return { timestampMs: Date.now() - 2 * settings.snapshotIntervalMs - MARGIN_MS }
+}
+
+function chooseSymbols(mapPath: string, list: string | undefined): ReadonlyMap<string, number> {
+  const all = new Map<string, number>()
+  for (const { symbol, partition } of readPartitionMap(mapPath).entries) all.set(symbol, partition)
+  if (list === undefined) return all
+  const chosen = new Map<string, number>()
+  for (const word of list.split(',')) {
+    const symbol = word.trim()
+    const partition = all.get(symbol)
+    if (partition === undefined) {
+      const meant = didYouMean(symbol, [...all.keys()])
+      throw usageError(
+        `--symbol "${symbol}" is not in ${mapPath}${meant || '; expected symbols of the map'}`,
+      )
+    }
+    chosen.set(symbol, partition)
+  }
+  return chosen
+}
+
+/** Reads until the end is asked for. */
+function read(
+  tap: Tap,
+  rest: Pick<ReadOptions, 'onRecord' | 'onStart' | 'pace'>,
+): Promise<void> {
+  return readTopic(tap.client, {
+    topic: tap.topic,
+    partitions: [...new Set(tap.symbols.values())],
+    from: tap.from,
+    signal: tap.controller.signal,
+    onRetry: (error) => log.warn('reading is tried again', { err: error }),
+    ...rest,
+  })
+}
+
+async function printEvents(tap: Tap): Promise<void> {
+  const replicas = new Map<string, Replica>()
+  for (const symbol of tap.symbols.keys()) replicas.set(symbol, new Replica(symbol))
+  const output = new Output()
+  let printed = 0
+  await read(tap, {
+    onRecord(record) {
+      const replica = replicas.get(record.key)
+      if (replica === undefined || printed >= tap.limit) return
+      const outcome = replica.receive(record.value)
+      if (outcome === 'gap' || outcome === 'unknown' || outcome === 'mismatch') {
+        const { partition, offset } = record
+        log.warn(`${record.key}: ${outcome}`, { partition, offset })
+      }
+      if (!PRINTED.has(outcome)) return
+      output.line(record.value)
+      printed += 1
+      if (printed >= tap.limit) tap.controller.abort()
+    },
+    pace: () => output.drained(),
+  })
+  await output.drained(0)
+}
+
+async function verify(tap: Tap, asJson: boolean): Promise<void> {
+  const verification = new Verification(tap.symbols, performance.now())
+  let ends: ReadonlyMap<number, Position> = new Map()
+  const redraws = process.stdout.isTTY === true && !asJson
+  let drawn = 0
+  const draw = () => {
+    const report = verification.report(performance.now())
+    if (!redraws) {
+      if (!asJson) process.stdout.write(`${renderTotals(report)}\n`)
+      return
+    }
+    const table = renderReport(report, Math.max(5, (process.stdout.rows ?? 24) - 4))
+    process.stdout.write(`${drawn > 0 ? `\x1b[${drawn}A` : ''}\x1b[J${table}\n`)
+    drawn = table.split('\n').length
+  }
+  const timer = setInterval(draw, redraws ? REDRAW_MS : LINE_MS)
+  try {
+    await read(tap, {
+      onStart: (positions) => ends = positions,
+      onRecord(record: TopicRecord) {
+        if (verification.records >= tap.limit) return
+        const end = ends.get(record.partition)?.end ?? 0
+        const nowUs = (performance.timeOrigin + performance.now()) * 1000
+        const outcome = verification.receive(record.key, record.value, record.offset >= end, nowUs)
+        if (outcome === 'gap' || outcome === 'mismatch' || outcome === 'unknown') {
+          const { partition, offset } = record
+          log.warn(`${record.key}: ${outcome}`, { partition, offset })
+        }
+        if (verification.records >= tap.limit) tap.controller.abort()
+      },
+    })
+  } finally {
+    clearInterval(timer)
+  }
+  const report = verification.report(performance.now())
+  if (redraws && drawn > 0) process.stdout.write(`\x1b[${drawn}A\x1b[J`)
+  process.stdout.write(asJson ? `${JSON.stringify(report)}\n` : `${renderReport(report)}\n`)
+  if (report.ok) return
+  throw new ObfeedError(
+    'E_SEQUENCE_GAP',
+    `the proof failed: ${report.failures.join('; ')}; expected none of it; is another program ` +
+      `writing to ${tap.topic}?`,
+    { scope: 'agent', exitCode: EXIT.data },
+  )
+}
+
+/** stdout, one write per fetch, with a bound on what its reader leaves unread. */
+class Output {
+  #lines: Uint8Array[] = []
+  #unread = 0
+  #waiting: { limit: number; resolve: () => void }[] = []
+  #queued = false
+
+  line(bytes: Uint8Array): void {
+    this.#lines.push(bytes)
+    if (this.#queued) return
+    this.#queued = true
+    queueMicrotask(() => this.#write())
+  }
+
+  /** Resolves when at most `limit` bytes wait for the reader; undefined when that is so now. */
+  drained(limit = OUTPUT_BYTES_MAX): Promise<void> | undefined {
+    this.#write()
+    if (this.#unread <= limit) return undefined
+    return new Promise((resolve) => this.#waiting.push({ limit, resolve }))
+  }
+
+  #write(): void {
+    this.#queued = false
+    if (this.#lines.length === 0) return
+    const size = this.#lines.reduce((total, bytes) => total + bytes.length + 1, 0)
+    const whole = Buffer.allocUnsafe(size)
+    let at = 0
+    for (const bytes of this.#lines) {
+      whole.set(bytes, at)
+      at += bytes.length
+      whole[at++] = NEWLINE
+    }
+    this.#lines = []
+    this.#unread += size
+    process.stdout.write(whole, () => {
+      this.#unread -= size
+      const ready = this.#waiting.filter(({ limit }) => this.#unread <= limit)
+      this.#waiting = this.#waiting.filter(({ limit }) => this.#unread > limit)
+      for (const { resolve } of ready) resolve()
+    })
+  }
+}
