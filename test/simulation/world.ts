@@ -1,0 +1,485 @@
+/**
+ * One seeded world: a whole worker between a simulated exchange, network and Kafka cluster, a
+ * schedule of faults, and the oracle. The same seed is the same world, to the last event.
+ */
+import type { Environment } from '../../src/core/environment.ts'
+import type { PlannedSymbol } from '../../src/core/instrument.ts'
+import { adapters } from '../../src/exchanges/index.ts'
+import type { Adapter } from '../../src/exchanges/adapter.ts'
+import { Feed } from '../../src/feed/feed.ts'
+import { Publisher } from '../../src/kafka/publisher.ts'
+import type { Wire } from '../../src/kafka/wire.ts'
+import type { Sink } from '../../src/sinks/sink.ts'
+import { type BrokerFaults, SimulatedCluster, type SimulatedWire } from './broker.ts'
+import { Random, VirtualClock } from './clock.ts'
+import { VirtualEnvironment } from './environment.ts'
+import { ExchangeHost, type SubscribeFaults } from './exchange.ts'
+import { type NetworkFaults, SimulatedNetwork } from './network.ts'
+import { Oracle } from './oracle.ts'
+import { Tally } from './tally.ts'
+
+/** Seams at which a test may plant a bug; absent: the product as it is. */
+export interface Planted {
+  adapter?(adapter: Adapter): Adapter
+  /** Between feed and sink. */
+  sink?(sink: Sink): Sink
+  wire?(wire: Wire): Wire
+  /** What a restarted worker is told instead of the highest epoch so far. */
+  epochFloor?(floor: number): number
+  /** What a worker uses instead of its own. */
+  environment?(environment: Environment): Environment
+}
+
+export interface WorldResult {
+  readonly seed: number
+  /** The first rule broken. */
+  readonly failure: string | undefined
+  readonly events: number
+  readonly virtualS: number
+  readonly records: number
+  readonly compared: number
+  readonly faults: ReadonlyMap<string, number>
+  /** Changes with anything that happened: two runs of a seed give the same. */
+  readonly digest: number
+}
+
+export interface WorldOptions {
+  readonly planted?: Planted
+  readonly trace?: (line: string) => void
+}
+
+const PRODUCTS = [
+  { symbol: 'BTC/USD', price: 78856.05, quoteIncrement: '0.01', baseIncrement: '0.00000001' },
+  { symbol: 'DOGE/USD', price: 0.16234, quoteIncrement: '0.00001', baseIncrement: '0.1' },
+  { symbol: 'ETH/EUR', price: 2601.5, quoteIncrement: '0.5', baseIncrement: '0.0001' },
+  { symbol: 'SOL/USD', price: 152.31, quoteIncrement: '0.01', baseIncrement: '0.001' },
+]
+const WALL_START_US = 1_795_362_721_000_000
+/** How long every book may take to be valid and current once the faults have ended. */
+const RECOVERY_US = 240e6
+/** The parent hears of a worker's epochs once a second. */
+const REPORT_US = 1e6
+const LOOK_US = 250_000
+
+/** What one incarnation of the worker consists of. */
+interface Worker {
+  readonly environment: VirtualEnvironment
+  readonly wire: SimulatedWire
+  readonly sink: Sink
+  readonly feed: Feed
+}
+
+export async function runWorld(seed: number, options: WorldOptions = {}): Promise<WorldResult> {
+  const world = new World(seed, options)
+  await world.live()
+  return world.result()
+}
+
+class World {
+  readonly #seed: number
+  readonly #planted: Planted
+  readonly #random: Random
+  readonly #clock = new VirtualClock(WALL_START_US)
+  readonly #tally: Tally
+  readonly #symbols: readonly PlannedSymbol[]
+  readonly #connections: readonly (readonly PlannedSymbol[])[]
+  readonly #oracle: Oracle
+  readonly #network: SimulatedNetwork
+  readonly #exchange: ExchangeHost
+  readonly #cluster: SimulatedCluster
+  readonly #depth: number
+  readonly #publish: 'delta' | 'book'
+  readonly #snapshotIntervalMs: number
+  readonly #publisher: {
+    readonly whenFull: 'conflate' | 'block'
+    readonly queueBytesMax: number
+    readonly queueAgeMsMax: number
+    readonly deliveryTimeoutMs: number
+  }
+  readonly #faultsUs: number
+  #worker: Worker | undefined
+  #epochReported = 0
+  #incarnations = 0
+  #healed = false
+  #digest = 0
+
+  constructor(seed: number, options: WorldOptions) {
+    this.#seed = seed
+    this.#planted = options.planted ?? {}
+    const random = new Random(seed, 'world')
+    this.#random = random
+    const trace = options.trace
+    const clock = this.#clock
+    this.#tally = new Tally(
+      trace === undefined
+        ? undefined
+        : (line) => trace(`${(clock.timeUs / 1e6).toFixed(6)} ${line}`),
+    )
+    const tally = this.#tally
+    this.#depth = random.pick([1, 5, 5, 5, 8, 10, 10, 0])
+    this.#publish = random.chance(0.15) ? 'book' : 'delta'
+    this.#snapshotIntervalMs = random.int(2_000, 12_000)
+    this.#publisher = {
+      whenFull: random.chance(0.2) ? 'block' : 'conflate',
+      queueBytesMax: random.pick([12_000, 60_000, 1_000_000]),
+      queueAgeMsMax: random.pick([1_500, 5_000, 30_000]),
+      deliveryTimeoutMs: random.pick([2_500, 10_000, 30_000]),
+    }
+    const count = random.int(2, 4)
+    const partitions = random.int(1, 3)
+    this.#faultsUs = random.int(10, 25) * 1e6
+
+    const products = PRODUCTS.slice(0, count)
+    this.#exchange = new ExchangeHost(clock, new Random(seed, 'exchange'), tally, {
+      symbols: products,
+      seed,
+      levels: random.int(10, 40),
+      rate: random.int(6, 24),
+      updates: random.int(1, 5),
+      skew: random.pick([0, 0.7]),
+      history: 2048,
+    })
+    this.#symbols = this.#exchange.exchange.products.map((product) => ({
+      symbol: product.symbol,
+      wireSymbol: product.wireSymbol,
+      priceDecimals: product.priceDecimals,
+      sizeDecimals: product.sizeDecimals,
+      partition: random.int(0, partitions - 1),
+    }))
+    const split = random.int(0, count - 1)
+    this.#connections = split === 0
+      ? [this.#symbols]
+      : [this.#symbols.slice(0, split), this.#symbols.slice(split)]
+    this.#oracle = new Oracle({
+      symbols: this.#symbols,
+      depth: this.#depth,
+      publish: this.#publish,
+      queueBytesMax: this.#publisher.queueBytesMax,
+    }, tally)
+    this.#cluster = new SimulatedCluster(clock, new Random(seed, 'broker'), tally, {
+      brokers: random.int(2, 3),
+      partitions,
+    }, (record) => this.#oracle.stored(record))
+    this.#network = new SimulatedNetwork(
+      clock,
+      new Random(seed, 'network'),
+      tally,
+      this.#oracle,
+      (socket) => this.#exchange.accept(socket),
+    )
+    this.#oracle.attach(this.#exchange, this.#network)
+    tally.trace(() =>
+      `world ${seed}: depth ${this.#depth}, publish ${this.#publish}, snapshots every ` +
+      `${this.#snapshotIntervalMs} ms, ${JSON.stringify(this.#publisher)}, ` +
+      this.#connections.map((list) => list.map((one) => `${one.symbol}@${one.partition}`).join(' '))
+        .join(' | ')
+    )
+  }
+
+  async live(): Promise<void> {
+    this.#startWorker()
+    this.#scheduleFaults()
+    this.#every(REPORT_US, () => this.#report())
+    this.#every(LOOK_US, () => this.#look())
+    await this.#run(this.#faultsUs, () => false)
+    this.#heal()
+    await this.#run(this.#clock.timeUs + 2e6, () => false)
+    this.#exchange.paused = true
+    const deadlineUs = this.#clock.timeUs + RECOVERY_US
+    let waitsFor: string | undefined = 'nothing was looked at'
+    this.#every(LOOK_US, () => waitsFor = this.#oracle.unfinished())
+    await this.#run(deadlineUs, () => waitsFor === undefined)
+    if (this.#ended) return
+    if (waitsFor !== undefined) {
+      return this.#tally.violation(
+        `${RECOVERY_US / 1e6} s after the faults ended ${waitsFor}`,
+      )
+    }
+    await this.#stop()
+  }
+
+  result(): WorldResult {
+    return {
+      seed: this.#seed,
+      failure: this.#tally.failure,
+      events: this.#clock.events,
+      virtualS: this.#clock.timeUs / 1e6,
+      records: this.#oracle.records,
+      compared: this.#oracle.compared,
+      faults: this.#tally.faults,
+      digest: this.#digest,
+    }
+  }
+
+  get #ended(): boolean {
+    return this.#tally.failure !== undefined
+  }
+
+  async #run(untilUs: number, done: () => boolean): Promise<void> {
+    if (this.#ended) return
+    await this.#clock.run(untilUs, () => this.#settled(), () => this.#ended || done())
+  }
+
+  /** After every event. */
+  #settled(): void {
+    const { timeUs } = this.#clock
+    this.#digest = (Math.imul(this.#digest, 31) + timeUs + this.#oracle.records) | 0
+    const worker = this.#worker
+    if (worker !== undefined) this.#oracle.check(worker.sink.stats, this.#exchange.violations)
+  }
+
+  #every(periodUs: number, what: () => void): void {
+    this.#clock.after(periodUs, () => {
+      what()
+      this.#every(periodUs, what)
+    })
+  }
+
+  // ---- the worker and what the parent does for it
+
+  #startWorker(): void {
+    const { clock, planted } = { clock: this.#clock, planted: this.#planted }
+    const number = this.#incarnations++
+    const environment = new VirtualEnvironment(
+      clock,
+      new Random(this.#seed, `worker ${number}`),
+      this.#network,
+    )
+    const wire = this.#cluster.connect()
+    const publisher = new Publisher(
+      this.#publisher,
+      environment,
+      planted.wire?.(wire) ?? wire,
+    )
+    const watched = this.#oracle.watch(publisher)
+    const sink = planted.sink?.(watched) ?? watched
+    const adapter = adapters['coinbase']!
+    const floor = this.#epochReported
+    const feed = new Feed(
+      {
+        adapter: planted.adapter?.(adapter) ?? adapter,
+        plan: { id: 0, connections: this.#connections, budgetShare: 1 },
+        depth: this.#depth,
+        publish: this.#publish,
+        snapshotIntervalMs: this.#snapshotIntervalMs,
+        epochFloor: number > 0 && planted.epochFloor !== undefined
+          ? planted.epochFloor(floor)
+          : floor,
+        onFatal: (error) => {
+          if (environment.alive) this.#tally.violation(`the worker gave up: ${error.message}`)
+        },
+        onNotice: (level, message) => this.#tally.trace(() => `${level}: ${message}`),
+      },
+      planted.environment?.(environment) ?? environment,
+      sink,
+    )
+    const worker = { environment, wire, sink, feed }
+    this.#worker = worker
+    sink.start(feed.streams, feed.sinkEvents).catch((error: Error) => {
+      if (!environment.alive) return
+      this.#tally.trace(() => `the sink did not start: ${error.message}`)
+      this.#restart(worker, 'sink did not start')
+    })
+    feed.start()
+  }
+
+  /** As after kill -9: nothing is said any more, what is under way may still arrive. */
+  #kill(): void {
+    const worker = this.#worker
+    if (worker === undefined) return
+    worker.environment.alive = false
+    worker.wire.dead = true
+    this.#worker = undefined
+    this.#network.abandonAll()
+    this.#oracle.killed()
+  }
+
+  #restart(worker: Worker, fault: string): void {
+    if (this.#worker !== worker) return
+    this.#tally.count(fault)
+    this.#kill()
+    this.#clock.after(this.#random.int(1_100_000, 3_000_000), () => this.#startWorker())
+  }
+
+  #report(): void {
+    const stats = this.#worker?.feed.stats
+    if (stats !== undefined) {
+      this.#epochReported = Math.max(this.#epochReported, stats.epochMax)
+    }
+  }
+
+  #look(): void {
+    const stats = this.#worker?.sink.stats
+    this.#tally.trace(() => `queue: ${stats?.queuedRecords} records, ${stats?.queuedBytes} bytes`)
+  }
+
+  /** A clean end: every stream says so, and everything that was said is stored. */
+  async #stop(): Promise<void> {
+    const worker = this.#worker
+    if (worker === undefined) return this.#tally.violation('there is no worker at the end')
+    worker.feed.drain()
+    let flushed: boolean | undefined
+    void worker.sink.flush(10_000).then((complete) => flushed = complete)
+    await this.#run(this.#clock.timeUs + 11e6, () => flushed !== undefined)
+    if (this.#ended) return
+    if (flushed !== true) this.#tally.violation(`flush after the drain gave ${flushed}`)
+    const valid = this.#oracle.stillValid()
+    if (valid !== undefined) this.#tally.violation(`${valid} is still valid after the shutdown`)
+    void worker.sink.close()
+    worker.environment.alive = false
+  }
+
+  // ---- faults
+
+  #scheduleFaults(): void {
+    const random = new Random(this.#seed, 'faults')
+    const network: NetworkFaults = {
+      drop: some(random, 0.5, 0.03),
+      duplicate: some(random, 0.4, 0.05),
+      reorder: some(random, 0.3, 0.03),
+      delay: some(random, 0.3, 0.02),
+      cut: some(random, 0.3, 0.02),
+      disconnect: some(random, 0.3, 0.01),
+      halfOpen: some(random, 0.3, 0.005),
+      refuse: some(random, 0.3, 0.5),
+      hang: some(random, 0.2, 0.3),
+    }
+    const broker: BrokerFaults = {
+      lostAck: some(random, 0.4, 0.1),
+      lostRequest: some(random, 0.3, 0.05),
+      rejected: some(random, 0.3, 0.03),
+      neverAnswers: some(random, 0.3, 0.02),
+      abandoned: some(random, 0.3, 0.05),
+      missingPartition: some(random, 0.4, 0.9),
+      refused: some(random, 0.3, 0.4),
+    }
+    const subscribe: SubscribeFaults = {
+      refused: some(random, 0.2, 0.3),
+      ignored: some(random, 0.3, 0.5),
+      slow: some(random, 0.3, 0.6),
+    }
+    // A quiet beginning, so that the worlds do not all spend their time on the first subscription.
+    const quietUs = random.chance(0.5) ? 0 : random.int(1, 4) * 1e6
+    this.#clock.after(quietUs, () => {
+      this.#network.faults = network
+      this.#cluster.faults = broker
+      this.#exchange.subscribeFaults = subscribe
+      for (const kind of ['wrong-snapshot', 'crossed', 'stall'] as const) {
+        const probability = some(random, 0.15, kind === 'wrong-snapshot' ? 0.3 : 0.01)
+        if (probability === 0) continue
+        const variant = random.chance(0.5) ? 'missing' : 'stale'
+        this.#exchange.exchange.inject({ kind, probability, count: 5, variant })
+      }
+    })
+    const kinds: readonly [chance: number, most: number, strike: () => void][] = [
+      [0.2, 3, () => this.#network.breakAll()],
+      [0.25, 2, () => this.#outage(random)],
+      [0.3, 3, () => this.#stallBroker(random)],
+      [0.3, 2, () => this.#crashBroker(random)],
+      [0.3, 6, () => this.#moveLeader(random)],
+      [0.3, 4, () => this.#stepClock(random)],
+      [0.25, 2, () => this.#worker !== undefined && this.#restart(this.#worker, 'worker killed')],
+      [0.15, 2, () => void this.#drainAndRestart(random)],
+      [0.25, 2, () => this.#slowLine(random)],
+      [0.6, 1, () => this.#joinLate(random)],
+    ]
+    for (const [chance, most, strike] of kinds) {
+      if (!random.chance(chance)) continue
+      for (let n = random.int(1, most); n > 0; n--) {
+        this.#clock.after(random.int(500_000, this.#faultsUs), () => {
+          if (!this.#healed && !this.#ended) strike()
+        })
+      }
+    }
+  }
+
+  #heal(): void {
+    this.#healed = true
+    this.#tally.trace(() => 'the faults end')
+    this.#network.faults = { ...this.#network.faults, ...HEALED_NETWORK }
+    this.#network.unreachable = false
+    this.#network.extraLatencyUs = 0
+    this.#exchange.subscribeFaults = { refused: 0, ignored: 0, slow: 0 }
+    this.#cluster.heal()
+  }
+
+  #outage(random: Random): void {
+    this.#tally.count('exchange outage')
+    this.#network.unreachable = true
+    this.#network.breakAll()
+    this.#clock.after(random.int(200_000, 8_000_000), () => this.#network.unreachable = false)
+  }
+
+  #stallBroker(random: Random): void {
+    const broker = random.int(0, this.#cluster.brokerCount - 1)
+    this.#tally.count('broker stalled')
+    this.#cluster.stall(broker)
+    this.#clock.after(random.int(100_000, 12_000_000), () => this.#cluster.unstall(broker))
+  }
+
+  #crashBroker(random: Random): void {
+    const broker = random.int(0, this.#cluster.brokerCount - 1)
+    this.#tally.count('broker crashed')
+    this.#cluster.crash(broker)
+    this.#clock.after(random.int(50_000, 3_000_000), () => this.#cluster.elect())
+    this.#clock.after(random.int(1_000_000, 8_000_000), () => {
+      this.#cluster.restart(broker)
+      this.#cluster.elect()
+    })
+  }
+
+  #moveLeader(random: Random): void {
+    this.#tally.count('leader moved')
+    this.#cluster.elect(random.int(0, this.#cluster.partitions.length - 1))
+  }
+
+  #stepClock(random: Random): void {
+    this.#tally.count('clock stepped')
+    const reach = random.pick([5_000, 1_000_000, 60_000_000, 3_600_000_000])
+    this.#clock.wallOffsetUs += random.int(-reach, reach)
+  }
+
+  #slowLine(random: Random): void {
+    this.#tally.count('line slow')
+    this.#network.extraLatencyUs = random.int(10_000, 400_000)
+    this.#clock.after(random.int(500_000, 5_000_000), () => this.#network.extraLatencyUs = 0)
+  }
+
+  #joinLate(random: Random): void {
+    this.#tally.count('consumer joined late')
+    const records = this.#cluster.partitions.flatMap(({ log }) =>
+      log.slice(random.int(0, log.length))
+    )
+    this.#oracle.join(records)
+  }
+
+  async #drainAndRestart(random: Random): Promise<void> {
+    const worker = this.#worker
+    if (worker === undefined) return
+    worker.feed.drain()
+    const deadlineMs = random.int(200, 5_000)
+    const complete = await worker.sink.flush(deadlineMs)
+    this.#report()
+    this.#tally.trace(() => `drained: ${complete}`)
+    this.#restart(worker, 'worker drained')
+  }
+}
+
+const HEALED_NETWORK: NetworkFaults = {
+  drop: 0,
+  duplicate: 0,
+  reorder: 0,
+  delay: 0,
+  cut: 0,
+  disconnect: 0,
+  halfOpen: 0,
+  refuse: 0,
+  hang: 0,
+}
+
+/** 0, or with the given chance something up to `most`, small values as likely as large ones. */
+function some(random: Random, chance: number, most: number): number {
+  const chosen = random.chance(chance)
+  const size = most * Math.exp(-4 * random.next())
+  return chosen ? size : 0
+}
