@@ -152,14 +152,24 @@ function read(
   tap: Tap,
   rest: Pick<ReadOptions, 'onRecord' | 'onStart' | 'pace'>,
 ): Promise<void> {
+  let saidMs = -Infinity
   return readTopic(tap.client, {
     topic: tap.topic,
     partitions: [...new Set(tap.symbols.values())],
     from: tap.from,
     signal: tap.controller.signal,
-    onRetry: (error) => log.warn('reading is tried again', { err: error }),
+    onRetry(error) {
+      const nowMs = performance.now()
+      if (nowMs - saidMs < LINE_MS) return
+      saidMs = nowMs
+      log.warn(`reading is tried again: ${error.message}`)
+    },
     ...rest,
   })
+}
+
+function nowUs(): number {
+  return (performance.timeOrigin + performance.now()) * 1000
 }
 
 async function printEvents(tap: Tap): Promise<void> {
@@ -188,7 +198,9 @@ async function printEvents(tap: Tap): Promise<void> {
 
 async function verify(tap: Tap, asJson: boolean): Promise<void> {
   const verification = new Verification(tap.symbols, performance.now())
-  let ends: ReadonlyMap<number, Position> = new Map()
+  let positions: ReadonlyMap<number, Position> = new Map()
+  /** By partition: when the reading reached what was the end as it began. */
+  const liveSinceUs = new Map<number, number>()
   const redraws = process.stdout.isTTY === true && !asJson
   let drawn = 0
   const draw = () => {
@@ -204,15 +216,23 @@ async function verify(tap: Tap, asJson: boolean): Promise<void> {
   const timer = setInterval(draw, redraws ? REDRAW_MS : LINE_MS)
   try {
     await read(tap, {
-      onStart: (positions) => ends = positions,
+      onStart(found) {
+        positions = found
+        for (const [partition, { start, end }] of found) {
+          if (start >= end) liveSinceUs.set(partition, nowUs())
+        }
+      },
       onRecord(record: TopicRecord) {
         if (verification.records >= tap.limit) return
-        const end = ends.get(record.partition)?.end ?? 0
-        const nowUs = (performance.timeOrigin + performance.now()) * 1000
-        const outcome = verification.receive(record.key, record.value, record.offset >= end, nowUs)
+        const { key, value, partition, offset } = record
+        const now = nowUs()
+        const since = liveSinceUs.get(partition) ?? Infinity
+        const outcome = verification.receive(key, value, since, now)
+        if (since === Infinity && offset + 1 >= (positions.get(partition)?.end ?? 0)) {
+          liveSinceUs.set(partition, now)
+        }
         if (outcome === 'gap' || outcome === 'mismatch' || outcome === 'unknown') {
-          const { partition, offset } = record
-          log.warn(`${record.key}: ${outcome}`, { partition, offset })
+          log.warn(`${key}: ${outcome}`, { partition, offset })
         }
         if (verification.records >= tap.limit) tap.controller.abort()
       },

@@ -48,7 +48,7 @@ interface Watched {
   readonly counts: Record<Outcome, number>
   proven: boolean
   crossed: number
-  /** Updates among the records that are newer than the start. */
+  /** Updates since the reading caught up. */
   fresh: number
 }
 
@@ -112,10 +112,15 @@ export class Verification {
   }
 
   /**
-   * Undefined: a symbol that is not watched. `isNew`: it was not in the topic when the reading
-   * began, so its age says something.
+   * Undefined: a symbol that is not watched. The age of what was published at `liveSinceUs` or later
+   * says how long the way is; what is older waited for the reading to begin.
    */
-  receive(symbol: string, value: Uint8Array, isNew: boolean, nowUs: number): Outcome | undefined {
+  receive(
+    symbol: string,
+    value: Uint8Array,
+    liveSinceUs: number,
+    nowUs: number,
+  ): Outcome | undefined {
     const watched = this.#watched.get(symbol)
     if (watched === undefined) return undefined
     this.records += 1
@@ -127,10 +132,11 @@ export class Verification {
       if (replica.valid) watched.proven = true
       if (replica.isCrossed) watched.crossed += 1
     }
-    if (isNew && isUpdate && replica.event !== undefined) {
+    const event = replica.event
+    if (isUpdate && event !== undefined && event.publishedUs >= liveSinceUs) {
       watched.fresh += 1
-      this.#published.add(nowUs - replica.event.publishedUs)
-      this.#received.add(nowUs - replica.event.receivedUs)
+      this.#published.add(nowUs - event.publishedUs)
+      this.#received.add(nowUs - event.receivedUs)
     }
     return outcome
   }

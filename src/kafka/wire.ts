@@ -8,7 +8,10 @@ export interface WireRecord {
   /** Symbol, UTF-8. */
   readonly key: Uint8Array
   readonly value: Uint8Array
-  /** CreateTime, ms since 1970. */
+  /**
+   * CreateTime, ms since 1970; near the present, or a broker that restarts takes the producer for
+   * long gone (`producer.id.expiration.ms`, one day) and no longer knows a repeated batch.
+   */
   readonly timestampMs: number
 }
 

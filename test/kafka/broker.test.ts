@@ -12,6 +12,7 @@ import { ensureTopic } from '../../src/kafka/topics.ts'
 import { KIND_DELTA } from '../../src/sinks/sink.ts'
 import { startKafka } from '../support/kafka.ts'
 import { until } from '../support/until.ts'
+import { CuttingProxy } from './proxy.ts'
 import { Heard, pushText, streamsOn } from './fakes.ts'
 
 let topics = 0
@@ -19,14 +20,26 @@ const messages: string[] = []
 
 // Not in a `before` hook: Bun gives those 5 s. With auto.create the broker would make a topic for
 // anyone who asks for its metadata; obfeed must not be the one.
-const kafka = await startKafka({ own: true, settings: ['auto.create.topics.enable=true'] })
+// Every connection but the first to the cluster goes through the proxy.
+const proxy = await CuttingProxy.start()
+const kafka = await startKafka({
+  own: true,
+  settings: [
+    'auto.create.topics.enable=true',
+    `advertised.listeners=PLAINTEXT://127.0.0.1:${proxy.port}`,
+  ],
+})
+proxy.target = Number(kafka.brokers.split(':')[1])
 const client = new KafkaClient({
   brokers: [kafka.brokers],
   stallTimeoutMs: 1_000,
   log: (level, message) => messages.push(`${level} ${message}`),
 })
 
-after(() => kafka.stop())
+after(async () => {
+  proxy.close()
+  await kafka.stop()
+})
 
 async function newTopic(partitions: number): Promise<string> {
   const topic = `topic-${++topics}`
@@ -304,6 +317,35 @@ describe('publisher', () => {
     assert.deepEqual(await producer.send([{ partition: 0, records: [record] }]), [0])
     assert.deepEqual(await producer.send([{ partition: 7, records: [record] }]), [])
     await wire.close()
+  })
+
+  test('lost acknowledgements: every record once, in order', { timeout: 30_000 }, async () => {
+    const topic = await newTopic(3)
+    const heard = new Heard()
+    const publisher = await newPublisher(topic, [0, 1, 2], heard)
+    let pushed = 0
+    const pushing = setInterval(() => {
+      for (let i = 0; i < 10; i++, pushed++) {
+        for (let s = 0; s < 3; s++) pushText(publisher, s, KIND_DELTA, `${pushed}`)
+      }
+    }, 5)
+    const made = proxy.made
+    const cutting = setInterval(() => proxy.cuts = 1, 150)
+    try {
+      await until('12 are lost', 15_000, () => proxy.made >= made + 12)
+    } finally {
+      clearInterval(pushing)
+      clearInterval(cutting)
+      proxy.cuts = 0
+    }
+    assert.equal(await publisher.flush(10_000), true)
+    assert.deepEqual(heard.take(), [])
+    const records = await readAll(topic, [0, 1, 2], (found) => found.length >= pushed * 3)
+    for (const { partition, offset, value } of records) {
+      assert.equal(new TextDecoder().decode(value), `${offset}`, `partition ${partition}`)
+    }
+    assert.equal(records.length, pushed * 3)
+    await publisher.close()
   })
 
   test('kill -9 and restart: every record once, in order, and a reader that stays', {

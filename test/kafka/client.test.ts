@@ -59,7 +59,7 @@ describe('the stall watchdog', () => {
   })
 
   test('leaves a connection alone that owes nothing', async () => {
-    const server = await serve(1)
+    const server = await serve(2)
     const client = new KafkaClient({ brokers: [`127.0.0.1:${server.port}`], stallTimeoutMs: 100 })
     const session = client.session(BRIEF)
     const socket = session.socketFactory({
@@ -75,7 +75,10 @@ describe('the stall watchdog', () => {
     const answeredAt = performance.now()
     await until('several watchdog periods', 2_000, () => performance.now() - answeredAt > 400)
     assert.equal(socket.destroyed, false)
+    // Of the next two only one is answered.
     socket.write(new Uint8Array([0, 0, 0, 10, 0, 18, 0, 2, 0, 0, 0, 2, 0, 0]))
+    await until('the second answer is on its way', 2_000, () => answer > 14)
+    socket.write(new Uint8Array([0, 0, 0, 10, 0, 18, 0, 2, 0, 0, 0, 3, 0, 0]))
     await until('the end of a stalled connection', 2_000, () => socket.destroyed)
     session.abort()
     await server.close()

@@ -1,4 +1,5 @@
 /** A virtual clock and a scripted wire, for tests of the publisher without a broker. */
+import assert from 'node:assert/strict'
 import type { Environment, Timer } from '../../src/core/environment.ts'
 import type { ObfeedError } from '../../src/core/errors.ts'
 import type { PlannedSymbol } from '../../src/core/instrument.ts'
@@ -89,6 +90,7 @@ export class ScriptedWire implements Wire {
   readonly closed: number[] = []
   leadersCalls = 0
   wireClosed = false
+  #answered = 0
 
   constructor(leaders: Readonly<Record<number, number>>) {
     for (const [partition, leader] of Object.entries(leaders)) {
@@ -132,6 +134,14 @@ export class ScriptedWire implements Wire {
     return this.sent.flatMap(({ records }) => records)
   }
 
+  /** Answers the oldest send that waits. */
+  async acknowledgeNext(): Promise<void> {
+    const next = this.sent[this.#answered]
+    if (next === undefined) return
+    this.#answered += 1
+    await next.acknowledge()
+  }
+
   #send(
     identity: number,
     leader: number,
@@ -139,15 +149,15 @@ export class ScriptedWire implements Wire {
   ): Promise<readonly number[]> {
     if (this.closed.includes(identity)) throw new Error(`identity ${identity} is spent`)
     const partitions = batches.map(({ partition }) => partition)
+    const records = textsOf(batches)
     return new Promise((resolve, reject) => {
       this.sent.push({
         identity,
         leader,
         batches,
-        records: batches.flatMap(({ partition, records }) =>
-          records.map(({ value }) => `${partition}:${new TextDecoder().decode(value)}`)
-        ),
+        records,
         async acknowledge(only = partitions) {
+          assert.deepEqual(textsOf(batches), records, 'written again while in flight')
           resolve(only)
           await settle()
         },
@@ -159,6 +169,13 @@ export class ScriptedWire implements Wire {
       if (this.automatic) resolve(partitions)
     })
   }
+}
+
+function textsOf(batches: readonly PartitionBatch[]): string[] {
+  const decoder = new TextDecoder()
+  return batches.flatMap(({ partition, records }) =>
+    records.map(({ value }) => `${partition}:${decoder.decode(value)}`)
+  )
 }
 
 /** What a sink said, in order. */
@@ -206,10 +223,14 @@ export function streamsOn(...partitions: number[]): PlannedSymbol[] {
 const encoder = new TextEncoder()
 const scratch = new Uint8Array(2_000_000)
 
-/** Pushes `text` from a buffer that is written again by the next push. */
+/**
+ * Pushes `text` from a buffer that is written again by the next push. The timestamp is the present:
+ * a broker that restarts forgets a producer whose last record is older than a day, and with it what
+ * it knew of duplicates.
+ */
 export function pushText(sink: Sink, stream: number, kind: EventKind, text: string): boolean {
   const { written } = encoder.encodeInto(text, scratch.subarray(7))
-  const taken = sink.push(stream, kind, scratch, 7, 7 + written, 1_700_000_000_000)
+  const taken = sink.push(stream, kind, scratch, 7, 7 + written, Date.now())
   scratch.fill(35, 7, 7 + written)
   return taken
 }

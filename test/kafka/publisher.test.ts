@@ -113,6 +113,27 @@ describe('batches', () => {
     assert.equal(publisher.stats.queuedBytes, 0)
   })
 
+  test('memory is not written again while its records wait or are in flight', async () => {
+    const { wire, publisher } = await stage({ 0: 1, 1: 2 }, [0, 0, 1], { queueBytesMax: 1e9 })
+    const expected: string[][] = [[], [], []]
+    let seed = 11
+    for (let i = 0; i < 6_000; i++) {
+      seed = (seed * 48_271) % 2_147_483_647
+      const stream = seed % 3
+      const text = `${stream}-${i}-${'q'.repeat(seed % 200)}`
+      pushText(publisher, stream, KIND_DELTA, text)
+      expected[stream].push(text)
+      if (seed % 4 === 0) await settle()
+      if (seed % 23 === 0) await wire.acknowledgeNext() // checks that the bytes are what they were
+    }
+    while (publisher.stats.queuedRecords > 0) await wire.acknowledgeNext()
+    for (const [stream, texts] of expected.entries()) {
+      const sent = wire.log.map((text) => text.slice(2))
+        .filter((text) => text.startsWith(`${stream}-`))
+      assert.deepEqual(sent, texts)
+    }
+  })
+
   test('latency is counted from the push', async () => {
     const { clock, wire, publisher } = await stage({ 0: 1 }, [0])
     pushText(publisher, 0, KIND_DELTA, 'a')
@@ -172,6 +193,19 @@ describe('conflation', () => {
     assert.equal(pushText(publisher, 0, KIND_INVALID, 'said last'), true)
     await wire.last.acknowledge()
     assert.deepEqual(wire.last.records, ['0:said last'])
+  })
+
+  test('a drop leaves the invalid event that was said before', async () => {
+    const { wire, heard, publisher } = await stage({ 0: 1 }, [0])
+    pushText(publisher, 0, KIND_SNAPSHOT, 'epoch 1')
+    await settle()
+    pushText(publisher, 0, KIND_DELTA, 'lost')
+    pushText(publisher, 0, KIND_INVALID, 'end of epoch 1')
+    pushText(publisher, 0, KIND_SNAPSHOT, 'epoch 2')
+    while (pushText(publisher, 0, KIND_DELTA, 'x'.repeat(900)));
+    assert.equal(heard.take().length, 1)
+    await wire.last.acknowledge()
+    assert.deepEqual(wire.log, ['0:epoch 1', '0:end of epoch 1'])
   })
 
   test('the feed may say invalid from inside dropped', async () => {

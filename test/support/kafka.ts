@@ -39,9 +39,19 @@ function isAlive(pid: number): boolean {
   }
 }
 
+/** Of the broker that was started in `dir`, also when the start has not come to its end; else 0. */
+function readPid(dir: string): number {
+  try {
+    return Number(readFileSync(join(dir, 'pid'), 'utf8'))
+  } catch {
+    return 0
+  }
+}
+
 /**
  * Starts a broker on free ports (about 6 s, once more the first time on a host), or hands out the
- * one that OBFEED_TEST_BROKERS names.
+ * one that OBFEED_TEST_BROKERS names. Not for a `before` hook: Bun gives those 5 s unless it is run
+ * with a longer --timeout; `const kafka = await startKafka()` at the top of the file has no limit.
  */
 export async function startKafka(options: TestKafkaOptions = {}): Promise<TestKafka> {
   const given = process.env['OBFEED_TEST_BROKERS']
@@ -58,11 +68,12 @@ export async function startKafka(options: TestKafkaOptions = {}): Promise<TestKa
   const settings = (options.settings ?? []).flatMap((setting) => ['--set', setting])
   let pid = 0
   const end = () => {
+    pid = readPid(dir)
     if (pid > 0 && isAlive(pid)) process.kill(pid, 'SIGKILL')
   }
   const start = async () => {
     const { stdout } = await run(script, ['start', '--dir', dir, ...settings])
-    pid = Number(readFileSync(join(dir, 'pid'), 'utf8'))
+    pid = readPid(dir)
     return stdout.trim()
   }
   const kill9 = async () => {
@@ -74,6 +85,7 @@ export async function startKafka(options: TestKafkaOptions = {}): Promise<TestKa
   try {
     brokers = await start()
   } catch (error) {
+    end()
     rmSync(dir, { recursive: true, force: true })
     throw error
   }
