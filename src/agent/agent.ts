@@ -80,9 +80,9 @@ class Agent {
   async run(): Promise<number> {
     const { settings } = this.#options
     const supervisor = this.#supervisor
-    // First of all: the workers load and warm up while the parent asks for markets and topic.
-    supervisor.start()
     const stopper = new Stopper(supervisor, settings.drainTimeoutMs)
+    // At once: the workers load and warm up while the parent asks for markets and topic.
+    supervisor.start()
     for (const warning of this.#layout.warnings) log.warn(warning)
     const server = this.#serve()
     let failure: unknown

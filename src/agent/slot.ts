@@ -1,5 +1,6 @@
 /** One place for a worker: what outlives its processes. */
 import type { WorkerPlan } from '../config/plan.ts'
+import { EpochFloor } from './epochs.ts'
 import type { WorkerStats } from './messages.ts'
 import type { WorkerProcess } from './process.ts'
 import type { RestartHistory } from './restarts.ts'
@@ -31,7 +32,7 @@ export class WorkerSlot {
   /** Wall clock, ms. */
   startedWallMs = 0
   heartbeatWallMs = 0
-  epochMax = 0
+  readonly epochs: EpochFloor = new EpochFloor()
   stats: WorkerStats | undefined = undefined
   /** What its last `fatal` said. */
   fatal: { readonly scope: string; readonly message: string } | undefined = undefined
@@ -47,7 +48,7 @@ export class WorkerSlot {
 
   received(stats: WorkerStats): void {
     this.stats = stats
-    this.epochMax = Math.max(this.epochMax, stats.feed.epochMax)
+    this.epochs.reported(stats.feed.epochMax)
     this.everServed ||= stats.sink.connected &&
       stats.feed.books.some((book) => book.state === 'live')
   }

@@ -164,7 +164,7 @@ export class Supervisor {
       type: 'plan',
       settings: this.#settings,
       plan: slot.plan,
-      epochFloor: slot.epochMax,
+      epochFloor: slot.epochs.floor(performance.now()),
     })
     slot.state = 'running'
   }
@@ -229,6 +229,7 @@ export class Supervisor {
   }
 
   #check(): void {
+    for (const slot of this.#slots) slot.epochs.clock(Date.now(), performance.now())
     for (const id of this.#watch.check(performance.now())) {
       this.#watch.forget(id)
       this.#slots.find((slot) => slot.id === id)?.process?.kill('heartbeat')

@@ -19,6 +19,11 @@ const STATS_MS = 1000
 const EAGER_STATS_MS = 100
 const EAGER_FOR_MS = 15_000
 const LAG_MS = 50
+/**
+ * The parent loads what it needs to ask for the markets first: on a small host it is waited for, so
+ * the CPU is its own until it waits for the answer itself.
+ */
+const WARM_AFTER_MS = 120
 /** After the parent is gone: time to publish what is held, and to be gone in any case. */
 const ORPHAN_FLUSH_MS = 2000
 const ORPHAN_EXIT_MS = 2600
@@ -90,6 +95,7 @@ class Worker {
     else await import('../sinks/stdout.ts')
     const adapter = adapters[this.#arguments.exchange]
     if (adapter === undefined) return
+    await new Promise((resolve) => setTimeout(resolve, WARM_AFTER_MS))
     await warm(adapter, realEnvironment, () => !this.#planned && !this.#ending)
   }
 

@@ -20,6 +20,7 @@ import {
 import { until } from '../support/until.ts'
 
 const SYMBOLS = ['BTC/USD', 'ETH/USD', 'ETH/EUR']
+const MARKET = { symbols: SYMBOLS, rate: 100, levels: 20, seed: 7 }
 const MAIN = resolve(import.meta.dirname!, '../../src/main.ts')
 const BINARY = process.env['OBFEED_TEST_BINARY']
 const POLICY = { heartbeatTimeoutMs: 2000, backoffMinMs: 50, backoffMaxMs: 200 }
@@ -48,7 +49,7 @@ async function scene(
   body: (scene: Scene) => Promise<void>,
   isReady = true,
 ): Promise<void> {
-  const simulator = await startSimulator({ symbols: SYMBOLS, rate: 100, levels: 20, seed: 7 })
+  const simulator = await startSimulator(MARKET)
   try {
     await inTemporaryFolder(async (folder) => {
       const map = writeMap(folder, { 'BTC/USD': 0, 'ETH/USD': 1, 'ETH/EUR': 2 })
@@ -355,8 +356,9 @@ describe('what is served', () => {
     'readiness falls with the exchange and comes back with it',
     SLOW,
     () =>
-      scene(TWO, async ({ http, simulator }) => {
-        simulator.control({ kind: 'disconnect' })
+      scene(TWO, async ({ http, simulator, program }) => {
+        const { port } = simulator
+        await simulator.close()
         let body = ''
         await until('not ready', 10_000, async () => {
           const answer = await get(`http://${http}/readyz`)
@@ -367,14 +369,15 @@ describe('what is served', () => {
         assert.equal(isReady, false)
         assert.match(reasons.join(), /^books: \d of 3 live; not: /)
         assert.equal((await get(`http://${http}/livez`)).status, 200)
-        await until(
-          'ready',
-          20_000,
-          async () => (await get(`http://${http}/readyz`)).status === 200,
-        )
-        const { body: scrape } = await get(`http://${http}/metrics`)
-        assert.match(scrape, /^obfeed_book_resyncs_total\{.*reason="disconnect"\} 1$/m)
-        assert.match(scrape, /^obfeed_ws_reconnects_total\{exchange="coinbase",reason="\w+"\} \d$/m)
+        const back = await startSimulator({ ...MARKET, port })
+        try {
+          await ready(http, program)
+          const { body: scrape } = await get(`http://${http}/metrics`)
+          assert.match(scrape, /^obfeed_book_resyncs_total\{.*reason="disconnect"\} 1$/m)
+          assert.match(scrape, /^obfeed_ws_reconnects_total\{.*reason="\w+"\} \d+$/m)
+        } finally {
+          await back.close()
+        }
       }),
   )
 

@@ -112,8 +112,8 @@ describe('restarts', () => {
         assert.equal(all.pid(1), other)
         const view = all.supervisor.views()[0]
         assert.equal(view.totals.frames, 20, 'both lives')
-        // The first life reported epoch 1, which became the floor of the second.
-        assert.equal(view.stats?.feed.epochMax, 2)
+        // The first life reported epoch 1; what it may have begun since is left out as well.
+        assert.ok(view.stats!.feed.epochMax > 1 + 1000)
       }),
   )
 
