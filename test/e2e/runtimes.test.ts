@@ -40,7 +40,7 @@ function frames(): string[] {
       type: 'update',
       product_id: 'BTC-USD',
       updates: [
-        level(i % 2 ? 'bid' : 'offer', i % 2 ? `7885${i % 5}.0${i % 10}` : `78857.${i}`, `0.${i}`),
+        level(i % 2 ? 'bid' : 'offer', i % 2 ? `7885${i % 5}.0${i % 10}` : `78857.${i}`, `0.${i}1`),
       ],
     }))
   }
