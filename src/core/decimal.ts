@@ -153,9 +153,9 @@ export function writeScaled(
   if (value < unit) {
     fraction = value | 0
   } else {
-    let quotient = Math.floor(value / unit)
-    // The quotient of two exact doubles can round up to the next integer.
-    if (quotient * unit > value) quotient--
+    // Never one too many: below 2^53 the step 1 / unit is more than half of what tells two
+    // doubles apart there, so no quotient is rounded up to an integer that it does not reach.
+    const quotient = Math.floor(value / unit)
     if (quotient > 99_999_999) return writeUnusual(bytes, at, value, decimals)
     whole = quotient | 0
     fraction = (value - quotient * unit) | 0
@@ -224,8 +224,7 @@ function writeUnusual(bytes: Uint8Array, at: number, value: number, decimals: nu
   if (decimals === 0) return writeInteger(bytes, at, value)
   // Above 10^22 a power is not exact, but then every value is below it all the same.
   const unit = POW10[decimals > 22 ? 22 : decimals]
-  let whole = Math.floor(value / unit)
-  if (whole * unit > value) whole--
+  const whole = Math.floor(value / unit)
   const fraction = value - whole * unit
   at = writeInteger(bytes, at, whole)
   if (fraction === 0) return at

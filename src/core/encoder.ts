@@ -84,30 +84,30 @@ class Field {
 
 /** Writes one symbol's events into a slab that all symbols of a worker share. */
 export class EventEncoder {
-  readonly #book: Book
-  readonly #slab: Slab
+  private readonly book: Book
+  private readonly slab: Slab
   /** Everything up to the epoch's digits, per type. */
-  readonly #snapshotHead: Uint8Array
-  readonly #deltaHead: Uint8Array
-  readonly #invalidHead: Uint8Array
-  readonly #heartbeatHead: Uint8Array
+  private readonly snapshotHead: Uint8Array
+  private readonly deltaHead: Uint8Array
+  private readonly invalidHead: Uint8Array
+  private readonly heartbeatHead: Uint8Array
   /** `,"proof":…` and, unless the view is the whole book, `,"depth":…`. */
-  readonly #snapshotTail: Uint8Array
-  readonly #levelBytesMax: number
-  readonly #depth: number
+  private readonly snapshotTail: Uint8Array
+  private readonly levelBytesMax: number
+  private readonly depth: number
   /** First level of each part (bids, then asks, counted on) and, at the end, the level count. */
-  #parts: number[] = []
+  private parts: number[] = []
   /**
    * The last delta up to its first level: the next one differs in some last digits only. Empty
    * until there was one.
    */
-  #template: Uint8Array = new Uint8Array(0)
-  #templateEpoch = -1
-  readonly #seq: Field = new Field()
-  readonly #nonce: Field = new Field()
-  readonly #timestamp: Field = new Field()
-  readonly #received: Field = new Field()
-  readonly #published: Field = new Field()
+  private template: Uint8Array = new Uint8Array(0)
+  private templateEpoch = -1
+  private readonly seq: Field = new Field()
+  private readonly nonce: Field = new Field()
+  private readonly timestamp: Field = new Field()
+  private readonly received: Field = new Field()
+  private readonly published: Field = new Field()
 
   /** `depth` 0 or Infinity: the whole book. */
   constructor(
@@ -118,23 +118,23 @@ export class EventEncoder {
     depth: number,
     slab: Slab,
   ) {
-    this.#book = book
-    this.#slab = slab
+    this.book = book
+    this.slab = slab
     const names = `"exchange":${JSON.stringify(exchange)},"symbol":${JSON.stringify(symbol)}`
     const head = (type: string) => text.encode(`{"v":1,"type":"${type}",${names},"epoch":`)
-    this.#snapshotHead = head('snapshot')
-    this.#deltaHead = head('delta')
-    this.#invalidHead = head('invalid')
-    this.#heartbeatHead = head('heartbeat')
+    this.snapshotHead = head('snapshot')
+    this.deltaHead = head('delta')
+    this.invalidHead = head('invalid')
+    this.heartbeatHead = head('heartbeat')
     const full = depth === 0 || depth === Infinity
-    this.#depth = full ? Infinity : depth
-    this.#snapshotTail = text.encode(`,"proof":"${proof}"${full ? '' : `,"depth":${depth}`}`)
-    this.#levelBytesMax = scaledBytesMax(book.priceDecimals) + scaledBytesMax(book.sizeDecimals) + 4
+    this.depth = full ? Infinity : depth
+    this.snapshotTail = text.encode(`,"proof":"${proof}"${full ? '' : `,"depth":${depth}`}`)
+    this.levelBytesMax = scaledBytesMax(book.priceDecimals) + scaledBytesMax(book.sizeDecimals) + 4
   }
 
   /** The whole view in one event. */
   snapshot(epoch: number, seq: number, stamp: Stamp, publishedUs: number): void {
-    this.#parts = [0, this.#bidCount() + this.#askCount()]
+    this.parts = [0, this.bidCount() + this.askCount()]
     this.snapshotPart(0, 1, epoch, seq, stamp, publishedUs)
   }
 
@@ -143,15 +143,16 @@ export class EventEncoder {
    * overwrites the slab. A level alone is never split, however long its digits are.
    */
   partsNeeded(maxBytes: number): number {
-    const bidCount = this.#bidCount()
-    const count = bidCount + this.#askCount()
-    const room = maxBytes - this.#snapshotHead.length - this.#snapshotTail.length - FIELDS_MAX
+    const bidCount = this.bidCount()
+    const count = bidCount + this.askCount()
+    const room = maxBytes - this.snapshotHead.length - this.snapshotTail.length - FIELDS_MAX
     const parts = [0]
     let used = 0
+    this.slab.beginsWith = undefined
     for (let from = 0; from < count;) {
-      const read = this.#read(from, count, bidCount)
+      const read = this.read(from, count, bidCount)
       for (let i = 0; i < read; i++) {
-        const bytes = this.#level(0, chunkPrice[i], chunkSize[i]) + 1
+        const bytes = this.level(0, chunkPrice[i], chunkSize[i]) + 1
         if (used > 0 && used + bytes > room) {
           parts.push(from + i)
           used = 0
@@ -161,7 +162,7 @@ export class EventEncoder {
       from += read
     }
     parts.push(count)
-    this.#parts = parts
+    this.parts = parts
     return parts.length - 1
   }
 
@@ -174,20 +175,20 @@ export class EventEncoder {
     stamp: Stamp,
     publishedUs: number,
   ): void {
-    if (parts !== this.#parts.length - 1) {
-      throw new Error(`snapshotPart of ${parts} parts; partsNeeded said ${this.#parts.length - 1}`)
+    if (parts !== this.parts.length - 1) {
+      throw new Error(`snapshotPart of ${parts} parts; partsNeeded said ${this.parts.length - 1}`)
     }
-    const slab = this.#slab
-    let at = this.#begin(this.#snapshotHead, epoch, seq, stamp, publishedUs)
-    at = writeBytes(slab.bytes, at, this.#snapshotTail)
+    const slab = this.slab
+    let at = this.begin(this.snapshotHead, epoch, seq, stamp, publishedUs)
+    at = writeBytes(slab.bytes, at, this.snapshotTail)
     if (parts > 1) at = writeAscii(slab.bytes, at, `,"part":${part},"parts":${parts}`)
-    const bidCount = this.#bidCount()
-    const from = this.#parts[part]
-    const to = this.#parts[part + 1]
+    const bidCount = this.bidCount()
+    const from = this.parts[part]
+    const to = this.parts[part + 1]
     at = writeBytes(slab.bytes, at, BIDS)
-    at = this.#view(at, Math.min(from, bidCount), Math.min(to, bidCount), bidCount)
+    at = this.view(at, Math.min(from, bidCount), Math.min(to, bidCount), bidCount)
     at = writeBytes(slab.bytes, at, ASKS)
-    at = this.#view(at, Math.max(from, bidCount), Math.max(to, bidCount), bidCount)
+    at = this.view(at, Math.max(from, bidCount), Math.max(to, bidCount), bidCount)
     slab.bytes[at] = CLOSE
     slab.bytes[at + 1] = CLOSE_OBJECT
     slab.start = 0
@@ -196,45 +197,50 @@ export class EventEncoder {
 
   /** `book.difference`. */
   delta(epoch: number, seq: number, stamp: Stamp, publishedUs: number): void {
-    const slab = this.#slab
-    const book = this.#book
+    const slab = this.slab
+    const book = this.book
     const bids = book.bids.difference
     const asks = book.asks.difference
-    let at = this.#template.length
-    const seqField = this.#seq
-    const nonceField = this.#nonce
-    const timestampField = this.#timestamp
-    const receivedField = this.#received
-    const publishedField = this.#published
+    let at = this.template.length
+    const seqField = this.seq
+    const nonceField = this.nonce
+    const timestampField = this.timestamp
+    const receivedField = this.received
+    const publishedField = this.published
     const nonce = stamp.nonce
     const timestampMs = stamp.timestampMs
     const receivedUs = stamp.receivedUs
     if (
-      epoch === this.#templateEpoch && stamp.nonceText === undefined &&
+      epoch === this.templateEpoch && stamp.nonceText === undefined &&
       seq >= seqField.min && seq < seqField.limit &&
       nonce >= nonceField.min && nonce < nonceField.limit &&
       timestampMs >= timestampField.min && timestampMs < timestampField.limit &&
       receivedUs >= receivedField.min && receivedUs < receivedField.limit &&
       publishedUs >= publishedField.min && publishedUs < publishedField.limit
     ) {
-      const template = this.#template
-      patch(template, seqField, seq)
-      patch(template, nonceField, nonce)
-      patch(template, timestampField, timestampMs)
-      patch(template, receivedField, receivedUs)
-      patch(template, publishedField, publishedUs)
-      if (slab.bytes.length < at) slab.ensure(at)
-      slab.bytes.set(template)
+      const template = this.template
+      // A run of events of one symbol leaves all but the last digits where they stand.
+      if (slab.beginsWith !== template) {
+        slab.ensure(at)
+        slab.bytes.set(template)
+        slab.beginsWith = template
+      }
+      const bytes = slab.bytes
+      patch(bytes, seqField, seq)
+      patch(bytes, nonceField, nonce)
+      patch(bytes, timestampField, timestampMs)
+      patch(bytes, receivedField, receivedUs)
+      patch(bytes, publishedField, publishedUs)
     } else {
-      at = this.#begin(this.#deltaHead, epoch, seq, stamp, publishedUs)
+      at = this.begin(this.deltaHead, epoch, seq, stamp, publishedUs)
       at = writeBytes(slab.bytes, at, BIDS)
       // A sequence in text is not patched: the next event is written whole again.
-      this.#templateEpoch = stamp.nonceText === undefined ? epoch : -1
-      this.#template = slab.bytes.slice(0, at)
+      this.templateEpoch = stamp.nonceText === undefined ? epoch : -1
+      this.template = slab.beginsWith = slab.bytes.slice(0, at)
     }
-    at = this.#levels(at, bids.price, bids.size, bids.count)
+    at = this.levels(at, bids.price, bids.size, bids.count)
     at = writeBytes(slab.bytes, at, ASKS)
-    at = this.#levels(at, asks.price, asks.size, asks.count)
+    at = this.levels(at, asks.price, asks.size, asks.count)
     const bytes = slab.bytes
     bytes[at] = CLOSE
     bytes[at + 1] = CLOSE_OBJECT
@@ -250,7 +256,7 @@ export class EventEncoder {
     receivedUs: number,
     publishedUs: number,
   ): void {
-    this.#short(this.#invalidHead, epoch, seq, REASON, reason, receivedUs, publishedUs)
+    this.short(this.invalidHead, epoch, seq, REASON, reason, receivedUs, publishedUs)
   }
 
   /** `seq` repeats the last event's. */
@@ -261,19 +267,19 @@ export class EventEncoder {
     receivedUs: number,
     publishedUs: number,
   ): void {
-    this.#short(this.#heartbeatHead, epoch, seq, STATE, state, receivedUs, publishedUs)
+    this.short(this.heartbeatHead, epoch, seq, STATE, state, receivedUs, publishedUs)
   }
 
-  #bidCount(): number {
-    return Math.min(this.#book.bids.count, this.#depth)
+  private bidCount(): number {
+    return Math.min(this.book.bids.count, this.depth)
   }
 
-  #askCount(): number {
-    return Math.min(this.#book.asks.count, this.#depth)
+  private askCount(): number {
+    return Math.min(this.book.asks.count, this.depth)
   }
 
   /** Writes everything up to the levels or the proof, with room for what follows; ends the template. */
-  #begin(
+  private begin(
     head: Uint8Array,
     epoch: number,
     seq: number,
@@ -281,18 +287,19 @@ export class EventEncoder {
     publishedUs: number,
   ): number {
     const nonceText = stamp.nonceText
-    const needed = head.length + this.#snapshotTail.length + FIELDS_MAX
-    const slab = this.#slab
+    const needed = head.length + this.snapshotTail.length + FIELDS_MAX
+    const slab = this.slab
     slab.ensure(nonceText === undefined ? needed : needed + nonceText.length)
     const bytes = slab.bytes
     // The fields below are about to tell of these bytes instead.
-    this.#templateEpoch = -1
+    this.templateEpoch = -1
+    slab.beginsWith = undefined
     bytes.set(head)
     let at = writeInteger(bytes, head.length, epoch)
     at = writeBytes(bytes, at, SEQ)
     let start = at
     at = writeInteger(bytes, at, seq)
-    this.#seq.set(seq, start, at)
+    this.seq.set(seq, start, at)
     if (nonceText !== undefined) {
       at = writeBytes(bytes, at, NONCE)
       bytes[at] = QUOTE
@@ -303,24 +310,24 @@ export class EventEncoder {
       start = at
       at = writeInteger(bytes, at, stamp.nonce)
     }
-    this.#nonce.set(stamp.nonce, start, at)
+    this.nonce.set(stamp.nonce, start, at)
     at = writeBytes(bytes, at, TIMESTAMP)
     start = at
     if (stamp.timestampMs >= 0) at = writeInteger(bytes, at, stamp.timestampMs)
     else at = writeBytes(bytes, at, NULL)
-    this.#timestamp.set(stamp.timestampMs, start, at)
+    this.timestamp.set(stamp.timestampMs, start, at)
     at = writeBytes(bytes, at, RECEIVED)
     start = at
     at = writeInteger(bytes, at, stamp.receivedUs)
-    this.#received.set(stamp.receivedUs, start, at)
+    this.received.set(stamp.receivedUs, start, at)
     at = writeBytes(bytes, at, PUBLISHED)
     start = at
     at = writeInteger(bytes, at, publishedUs)
-    this.#published.set(publishedUs, start, at)
+    this.published.set(publishedUs, start, at)
     return at
   }
 
-  #short(
+  private short(
     head: Uint8Array,
     epoch: number,
     seq: number,
@@ -329,9 +336,10 @@ export class EventEncoder {
     receivedUs: number,
     publishedUs: number,
   ): void {
-    const slab = this.#slab
+    const slab = this.slab
     slab.ensure(head.length + FIELDS_MAX)
     const bytes = slab.bytes
+    slab.beginsWith = undefined
     bytes.set(head)
     let at = writeInteger(bytes, head.length, epoch)
     at = writeBytes(bytes, at, SEQ)
@@ -349,39 +357,39 @@ export class EventEncoder {
   }
 
   /** Reads view levels `[from, …)` of one side (bids first, counted on) into the chunk. */
-  #read(from: number, to: number, bidCount: number): number {
+  private read(from: number, to: number, bidCount: number): number {
     const inBids = from < bidCount
     const end = inBids && to > bidCount ? bidCount : to
     const wanted = end - from < CHUNK ? end - from : CHUNK
-    if (inBids) return this.#book.bids.read(from, wanted, chunkPrice, chunkSize)
-    return this.#book.asks.read(from - bidCount, wanted, chunkPrice, chunkSize)
+    if (inBids) return this.book.bids.read(from, wanted, chunkPrice, chunkSize)
+    return this.book.asks.read(from - bidCount, wanted, chunkPrice, chunkSize)
   }
 
   /** Writes view levels `[from, to)`, all of one side. */
-  #view(at: number, from: number, to: number, bidCount: number): number {
+  private view(at: number, from: number, to: number, bidCount: number): number {
     const start = at
     while (from < to) {
-      const read = this.#read(from, to, bidCount)
+      const read = this.read(from, to, bidCount)
       if (at > start) {
-        this.#slab.ensure(at + 1)
-        this.#slab.bytes[at++] = COMMA
+        this.slab.ensure(at + 1)
+        this.slab.bytes[at++] = COMMA
       }
-      at = this.#levels(at, chunkPrice, chunkSize, read)
+      at = this.levels(at, chunkPrice, chunkSize, read)
       from += read
     }
-    this.#slab.ensure(at + FIELDS_MAX)
+    this.slab.ensure(at + FIELDS_MAX)
     return at
   }
 
   /** Writes `[price,size]` pairs with commas between; leaves room for what follows the levels. */
-  #levels(at: number, price: Float64Array, size: Float64Array, count: number): number {
-    const book = this.#book
-    const slab = this.#slab
+  private levels(at: number, price: Float64Array, size: Float64Array, count: number): number {
+    const book = this.book
+    const slab = this.slab
     const priceDecimals = book.priceDecimals
     const sizeDecimals = book.sizeDecimals
-    slab.ensure(at + count * this.#levelBytesMax + TAIL_MAX)
+    slab.ensure(at + count * this.levelBytesMax + TAIL_MAX)
     const bytes = slab.bytes
-    if (book.wide.count > 0) return this.#wideLevels(at, price, size, count)
+    if (book.wide.count > 0) return this.wideLevels(at, price, size, count)
     for (let i = 0; i < count; i++) {
       if (i > 0) bytes[at++] = COMMA
       bytes[at++] = OPEN
@@ -394,34 +402,34 @@ export class EventEncoder {
   }
 
   /** The same for a book that has wide values somewhere. */
-  #wideLevels(at: number, price: Float64Array, size: Float64Array, count: number): number {
+  private wideLevels(at: number, price: Float64Array, size: Float64Array, count: number): number {
     for (let i = 0; i < count; i++) {
-      if (i > 0) this.#slab.bytes[at++] = COMMA
-      at = this.#level(at, price[i], size[i])
+      if (i > 0) this.slab.bytes[at++] = COMMA
+      at = this.level(at, price[i], size[i])
     }
-    this.#slab.ensure(at + TAIL_MAX)
+    this.slab.ensure(at + TAIL_MAX)
     return at
   }
 
   /** Writes one level, wide or not, and leaves room for the next regular one. */
-  #level(at: number, price: number, size: number): number {
-    const book = this.#book
-    const slab = this.#slab
-    slab.ensure(at + this.#levelBytesMax)
+  private level(at: number, price: number, size: number): number {
+    const book = this.book
+    const slab = this.slab
+    slab.ensure(at + this.levelBytesMax)
     slab.bytes[at++] = OPEN
     if (isRegularPrice(price)) at = writeScaled(slab.bytes, at, price, book.priceDecimals)
-    else at = this.#text(at, book.wide.priceText(price))
+    else at = this.text(at, book.wide.priceText(price))
     slab.bytes[at++] = COMMA
     if (size >= 0) at = writeScaled(slab.bytes, at, size, book.sizeDecimals)
-    else at = this.#text(at, book.wide.sizeText(size))
+    else at = this.text(at, book.wide.sizeText(size))
     slab.bytes[at++] = CLOSE
-    slab.ensure(at + this.#levelBytesMax)
+    slab.ensure(at + this.levelBytesMax)
     return at
   }
 
-  #text(at: number, value: string): number {
-    this.#slab.ensure(at + value.length + this.#levelBytesMax)
-    return writeAscii(this.#slab.bytes, at, value)
+  private text(at: number, value: string): number {
+    this.slab.ensure(at + value.length + this.levelBytesMax)
+    return writeAscii(this.slab.bytes, at, value)
   }
 }
 
@@ -431,7 +439,7 @@ function writeBytes(bytes: Uint8Array, at: number, source: Uint8Array): number {
   return at + source.length
 }
 
-/** Brings the digits that changed into the template. */
-function patch(template: Uint8Array, field: Field, value: number): void {
-  writeFixed(template, field.at, (value - field.base) | 0, field.digits)
+/** Writes the digits that may have changed over those of the template. */
+function patch(bytes: Uint8Array, field: Field, value: number): void {
+  writeFixed(bytes, field.at, (value - field.base) | 0, field.digits)
 }

@@ -65,9 +65,9 @@ export class Side {
   count = 0
   readonly difference: SideDifference = new SideDifference()
 
-  readonly #which: number
-  readonly #depth: number
-  readonly #wide: WideTable
+  private readonly which: number
+  private readonly depth: number
+  private readonly wide: WideTable
 
   /** Keys and sizes of leaf slot s: `[s * CELLS, s * CELLS + LEAF)` and the LEAF after it. */
   cells: Float64Array<ArrayBuffer> = new Float64Array(CELLS)
@@ -84,10 +84,10 @@ export class Side {
   edgeAt = 0
 
   constructor(which: number, sign: number, depth: number, wide: WideTable) {
-    this.#which = which
+    this.which = which
     this.sign = sign
-    this.#depth = depth
-    this.#wide = wide
+    this.depth = depth
+    this.wide = wide
   }
 
   clear(): void {
@@ -111,7 +111,7 @@ export class Side {
     const sides = changes.side
     const prices = changes.price
     const sizes = changes.size
-    const which = this.#which
+    const which = this.which
     const sign = this.sign
     const edge = this.edge
     this.difference.count = 0
@@ -132,12 +132,12 @@ export class Side {
       let size = sizes[i]
       let wide = false
       if (!(price <= REGULAR_PRICE_MAX && price >= -REGULAR_PRICE_MAX)) {
-        price = this.#widePrice(changes, i)
+        price = this.widePrice(changes, i)
         // A delete of a wide price that nobody has.
         if (price !== price) continue
         wide = !isRegularPrice(price)
       }
-      if (!(size >= 0)) size = this.#wideSize(changes, i)
+      if (!(size >= 0)) size = this.wideSize(changes, i)
       const key = sign * price
 
       // The first leaf whose best key is not below the key, else the last.
@@ -175,7 +175,7 @@ export class Side {
         if (size !== 0) {
           if (before === size) continue
           cells[at + LEAF] = size
-          if (before < 0) this.#wide.releaseSize(before)
+          if (before < 0) this.wide.releaseSize(before)
         } else {
           for (let k = at + 1; k < end; k++) {
             cells[k - 1] = cells[k]
@@ -184,18 +184,18 @@ export class Side {
           const left = --length[leaf]
           this.count--
           if (at === end - 1 && left > 0) best[leaf] = cells[at - 1]
-          if (before < 0) this.#wide.releaseSize(before)
-          if (wide) this.#wide.releasePrice(price)
+          if (before < 0) this.wide.releaseSize(before)
+          if (wide) this.wide.releasePrice(price)
           if (key >= edge) moved = true
           if (left < LEAF / 4 && last > 0) {
-            this.#shrink(leaf)
+            this.shrink(leaf)
             last = this.leaves - 1
           }
         }
       } else {
         if (size === 0) continue
         if (end - base === LEAF) {
-          this.#split(leaf, at - base)
+          this.split(leaf, at - base)
           cells = this.cells
           best = this.best
           length = this.length
@@ -203,7 +203,7 @@ export class Side {
           last = this.leaves - 1
           // Once more from the top: the leaf is one of two now, and has room.
           i--
-          if (size < 0) this.#wide.releaseSize(size)
+          if (size < 0) this.wide.releaseSize(size)
           continue
         }
         for (let k = end; k > at; k--) {
@@ -215,7 +215,7 @@ export class Side {
         length[leaf]++
         this.count++
         if (at === end) best[leaf] = key
-        if (wide) this.#wide.usePrice(price)
+        if (wide) this.wide.usePrice(price)
         if (key >= edge) moved = true
       }
       if (key >= edge) {
@@ -225,7 +225,7 @@ export class Side {
         touched++
       }
     }
-    if (touched > 0) this.#differ(touched, moved)
+    if (touched > 0) this.differ(touched, moved)
   }
 
   /** Replaces everything by this side's levels of `changes`, in any order. */
@@ -234,7 +234,7 @@ export class Side {
     const sides = changes.side
     const prices = changes.price
     const sizes = changes.size
-    const which = this.#which
+    const which = this.which
     const sign = this.sign
     ensureScratch(changes.count)
     const keys = scratch.key
@@ -248,10 +248,10 @@ export class Side {
       let price = prices[i]
       let size = sizes[i]
       if (!(price <= REGULAR_PRICE_MAX && price >= -REGULAR_PRICE_MAX)) {
-        price = this.#widePrice(changes, i)
+        price = this.widePrice(changes, i)
         if (price !== price) continue
       }
-      if (!(size >= 0)) size = this.#wideSize(changes, i)
+      if (!(size >= 0)) size = this.wideSize(changes, i)
       const key = sign * price
       if (key <= previous) ascending = false
       if (key >= previous) descending = false
@@ -261,12 +261,12 @@ export class Side {
       count++
     }
     if (!ascending) {
-      if (!descending) count = this.#sortLoaded(count)
+      if (!descending) count = this.sortLoaded(count)
       scratch.key.subarray(0, count).reverse()
       scratch.before.subarray(0, count).reverse()
     }
-    this.#fill(count)
-    this.#findEdge()
+    this.fill(count)
+    this.findEdge()
   }
 
   /**
@@ -295,18 +295,18 @@ export class Side {
   }
 
   /** The key of a price that came without a usable scaled integer; NaN: nothing to delete. */
-  #widePrice(changes: LevelChanges, i: number): number {
+  private widePrice(changes: LevelChanges, i: number): number {
     const price = changes.price[i]
-    const text = price === price ? this.#wide.textOf(price) : changes.widePrice.get(i)
+    const text = price === price ? this.wide.textOf(price) : changes.widePrice.get(i)
     if (text === undefined) {
       throw new Error(`level ${i} has price NaN and no text in widePrice`)
     }
-    const regular = this.#wide.regularPrice(text)
+    const regular = this.wide.regularPrice(text)
     if (regular === regular) return regular
-    return changes.size[i] === 0 ? this.#wide.findPrice(text) : this.#wide.addPrice(text)
+    return changes.size[i] === 0 ? this.wide.findPrice(text) : this.wide.addPrice(text)
   }
 
-  #wideSize(changes: LevelChanges, i: number): number {
+  private wideSize(changes: LevelChanges, i: number): number {
     const text = changes.wideSize.get(i)
     if (text === undefined || text.charCodeAt(0) === 45) {
       throw new ObfeedError(
@@ -316,18 +316,18 @@ export class Side {
         { scope: 'symbol' },
       )
     }
-    return this.#wide.addSize(text)
+    return this.wide.addSize(text)
   }
 
   /** Sorts what a load gathered, best first; the last one of a price wins, also when it removes it. */
-  #sortLoaded(count: number): number {
+  private sortLoaded(count: number): number {
     sortTouches(count)
     const keys = scratch.key
     const values = scratch.before
     let kept = 0
     for (let i = 0; i < count; i++) {
       if (i + 1 < count && keys[i + 1] === keys[i]) {
-        if (values[i] < 0) this.#wide.releaseSize(values[i])
+        if (values[i] < 0) this.wide.releaseSize(values[i])
         continue
       }
       keys[kept] = keys[i]
@@ -338,7 +338,7 @@ export class Side {
   }
 
   /** Builds the leaves from `count` levels in scratch, worst first, without equal prices. */
-  #fill(count: number): void {
+  private fill(count: number): void {
     const keys = scratch.key
     const values = scratch.before
     let kept = 0
@@ -348,10 +348,10 @@ export class Side {
       values[kept] = values[i]
       kept++
     }
-    if (this.#wide.count > 0) {
+    if (this.wide.count > 0) {
       for (let i = 0; i < kept; i++) {
         const price = this.sign * keys[i]
-        if (!isRegularPrice(price)) this.#wide.usePrice(price)
+        if (!isRegularPrice(price)) this.wide.usePrice(price)
       }
     }
     const leaves = Math.max(1, Math.ceil(kept / LEAF_LOADED))
@@ -383,15 +383,15 @@ export class Side {
   }
 
   /** Where the worst level of the view stands now. */
-  #findEdge(): void {
-    if (this.count <= this.#depth) {
+  private findEdge(): void {
+    if (this.count <= this.depth) {
       this.edge = -Infinity
       this.edgeLeaf = 0
       this.edgeAt = this.slot[0] * CELLS
       return
     }
     let leaf = this.leaves - 1
-    let rest = this.#depth
+    let rest = this.depth
     while (rest > this.length[leaf]) rest -= this.length[leaf--]
     this.edgeLeaf = leaf
     this.edgeAt = this.slot[leaf] * CELLS + this.length[leaf] - rest
@@ -399,10 +399,10 @@ export class Side {
   }
 
   /** From the touched levels (none of them worse than the old edge) to the view's difference. */
-  #differ(touched: number, moved: boolean): void {
+  private differ(touched: number, moved: boolean): void {
     const oldEdge = this.edge
     // An infinite depth keeps its edge at -Infinity.
-    if (moved && this.#depth !== Infinity) this.#findEdge()
+    if (moved && this.depth !== Infinity) this.findEdge()
     const edge = this.edge
     if (touched > 1) touched = distinct(touched)
     const difference = this.difference
@@ -421,20 +421,20 @@ export class Side {
       const before = befores[i]
       const after = afters[i]
       if (before === after) continue
-      if (before < 0 && after < 0 && this.#wide.sizeText(before) === this.#wide.sizeText(after)) {
+      if (before < 0 && after < 0 && this.wide.sizeText(before) === this.wide.sizeText(after)) {
         continue
       }
       outPrice[out] = sign * key
       outSize[out] = after
       out++
     }
-    if (edge < oldEdge) out = this.#enter(oldEdge, out)
-    else if (edge > oldEdge) out = this.#leave(oldEdge, i, touched, out)
+    if (edge < oldEdge) out = this.enter(oldEdge, out)
+    else if (edge > oldEdge) out = this.leave(oldEdge, i, touched, out)
     difference.count = out
   }
 
   /** Adds the levels from the new edge up to the old one: all of them are new to the view. */
-  #enter(oldEdge: number, out: number): number {
+  private enter(oldEdge: number, out: number): number {
     const { price, size } = this.difference
     const cells = this.cells
     const first = out
@@ -469,7 +469,7 @@ export class Side {
    * Deletes what was in the view and is worse than the new edge now: levels of the tree down to the
    * old edge but for those this frame added, and touched ones that are gone altogether.
    */
-  #leave(oldEdge: number, i: number, touched: number, out: number): number {
+  private leave(oldEdge: number, i: number, touched: number, out: number): number {
     const { price, size } = this.difference
     const cells = this.cells
     const keys = scratch.key
@@ -499,11 +499,11 @@ export class Side {
   }
 
   /** Makes room in a full leaf for one more at `position`. */
-  #split(leaf: number, position: number): void {
+  private split(leaf: number, position: number): void {
     // A price that runs away upwards leaves well filled leaves behind.
     const runaway = leaf === this.leaves - 1 && position === LEAF
     const keep = runaway ? LEAF - LEAF / 8 : LEAF / 2
-    this.#insertLeaf(leaf + 1)
+    this.insertLeaf(leaf + 1)
     const from = this.slot[leaf] * CELLS
     const to = this.slot[leaf + 1] * CELLS
     this.cells.copyWithin(to, from + keep, from + LEAF)
@@ -515,19 +515,19 @@ export class Side {
   }
 
   /** Joins a small leaf to a neighbour where both fit well, and drops it when it is empty. */
-  #shrink(leaf: number): void {
+  private shrink(leaf: number): void {
     const length = this.length
     if (length[leaf] === 0) {
-      this.#removeLeaf(leaf)
+      this.removeLeaf(leaf)
     } else if (leaf + 1 < this.leaves && length[leaf] + length[leaf + 1] < MERGE_BELOW) {
-      this.#merge(leaf)
+      this.merge(leaf)
     } else if (leaf > 0 && length[leaf - 1] + length[leaf] < MERGE_BELOW) {
-      this.#merge(leaf - 1)
+      this.merge(leaf - 1)
     }
   }
 
   /** Joins `leaf` and the better one after it. */
-  #merge(leaf: number): void {
+  private merge(leaf: number): void {
     const to = this.slot[leaf] * CELLS
     const from = this.slot[leaf + 1] * CELLS
     const kept = this.length[leaf]
@@ -536,11 +536,11 @@ export class Side {
     this.cells.copyWithin(to + LEAF + kept, from + LEAF, from + LEAF + added)
     this.length[leaf] = kept + added
     this.best[leaf] = this.best[leaf + 1]
-    this.#removeLeaf(leaf + 1)
+    this.removeLeaf(leaf + 1)
   }
 
-  #insertLeaf(at: number): void {
-    if (this.leaves === this.slot.length) this.#grow()
+  private insertLeaf(at: number): void {
+    if (this.leaves === this.slot.length) this.grow()
     const leaves = this.leaves
     const free = leaves < this.slots ? this.slot[leaves] : this.slots++
     this.slot.copyWithin(at + 1, at, leaves)
@@ -550,7 +550,7 @@ export class Side {
     this.leaves++
   }
 
-  #removeLeaf(at: number): void {
+  private removeLeaf(at: number): void {
     const leaves = this.leaves
     const free = this.slot[at]
     this.slot.copyWithin(at, at + 1, leaves)
@@ -560,7 +560,7 @@ export class Side {
     this.slot[this.leaves] = free
   }
 
-  #grow(): void {
+  private grow(): void {
     const capacity = this.slot.length
     const grown = capacity + Math.max(2, capacity >> 2)
     const cells = new Float64Array(grown * CELLS)

@@ -6,6 +6,11 @@ export class Slab {
   bytes: Uint8Array<ArrayBuffer>
   start = 0
   end = 0
+  /**
+   * What `bytes` is known to begin with, but for digits that are written anew each time; whoever
+   * writes anything else clears it.
+   */
+  beginsWith: Uint8Array | undefined = undefined
 
   constructor(capacity = 64 * 1024) {
     this.bytes = new Uint8Array(capacity)

@@ -32,7 +32,7 @@ const usual: Shape = {
   seed: 1,
   depth: 1000,
   levels: 2000,
-  updates: 400_000,
+  updates: 300_000,
   frameMax: 4,
   spread: 50,
   drift: 1,
