@@ -10,7 +10,8 @@ import process from 'node:process'
 import { startSimulator } from '../../src/simulator/server.ts'
 
 const ROOT = join(import.meta.dirname ?? '.', '..', '..')
-const FOLDER = join(ROOT, 'dist', '.bench')
+/** Its own, so that two runs do not take each other's programs away. */
+const FOLDER = join(ROOT, 'dist', `.bench-${process.pid}`)
 const BUN = join(ROOT, 'node_modules', '.bin', 'bun')
 const SEED = '20260824'
 const START_TIMEOUT_MS = 60_000

@@ -14,8 +14,9 @@ export interface Job {
 }
 
 export const PRODUCT = 'BTC-USD'
-/** A program is warm after so long and so many rounds, and measured for as much again. */
-const WARM_MS = 700
+/** A program is warm after so long and so many rounds. */
+const WARM_MS = 1500
+const MEASURE_MS = 800
 const ROUNDS_MIN = 2
 
 export function readJob(argv: readonly string[]): Job {
@@ -49,14 +50,14 @@ export function measureFrames(frames: Frames, play: Play): void {
     const { user, system } = process.cpuUsage(start)
     return user + system
   }
-  const rounds = () => {
+  const rounds = (ms: number) => {
     const times: number[] = []
     const start = performance.now()
-    while (times.length < ROUNDS_MIN || performance.now() - start < WARM_MS) times.push(round())
+    while (times.length < ROUNDS_MIN || performance.now() - start < ms) times.push(round())
     return times
   }
-  rounds()
-  const times = rounds().sort((a, b) => a - b)
+  rounds(WARM_MS)
+  const times = rounds(MEASURE_MS).sort((a, b) => a - b)
   const nsPerFrame = (times[times.length >> 1] * 1e3) / updates.length
 
   const latencies = new Float64Array(updates.length * ROUNDS_MIN)
