@@ -173,7 +173,9 @@ export class SimulatedCluster {
 
   /** One way through the network, microseconds. */
   latencyUs(): number {
-    return this.#random.chance(0.05) ? this.#random.int(5_000, 80_000) : this.#random.int(200, 3_000)
+    return this.#random.chance(0.05)
+      ? this.#random.int(5_000, 80_000)
+      : this.#random.int(200, 3_000)
   }
 
   /** Runs `request` at the broker: at once, after its stall, or never when it is down. */

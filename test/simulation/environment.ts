@@ -1,5 +1,11 @@
 /** The `Environment` of one simulated worker process: ends with it, whatever is still under way. */
-import type { Environment, HttpResponse, Socket, SocketEvents, Timer } from '../../src/core/environment.ts'
+import type {
+  Environment,
+  HttpResponse,
+  Socket,
+  SocketEvents,
+  Timer,
+} from '../../src/core/environment.ts'
 import type { Random, VirtualClock } from './clock.ts'
 import type { SimulatedNetwork } from './network.ts'
 

@@ -47,6 +47,8 @@ export class ExchangeHost {
   readonly #connections = new Map<number, number>()
   /** Wire symbol -> the socket that subscribed it last. */
   readonly #subscribers = new Map<string, number>()
+  /** Wire symbol -> the socket whose last subscription of it the exchange ignored or refused. */
+  readonly #unanswered = new Map<string, number>()
   readonly #texts = new Map<string, string>()
   #timer: Timer | undefined
   #timerUs = Infinity
@@ -79,8 +81,16 @@ export class ExchangeHost {
     }
   }
 
-  set paused(paused: boolean) {
-    this.exchange.paused = paused
+  /** Every fault of the exchange ends; what it had stopped sending it still does not send. */
+  heal(): void {
+    this.subscribeFaults = NO_SUBSCRIBE_FAULTS
+    this.exchange.clearFaults()
+    for (const line of this.#lines.values()) line.slowUntilUs = 0
+  }
+
+  /** The market stands still from now on. */
+  pause(): void {
+    this.exchange.paused = true
     this.#tick()
   }
 
@@ -109,8 +119,10 @@ export class ExchangeHost {
     return this.#textAt(wireSymbol, this.exchange.version(wireSymbol), depth)!
   }
 
-  /** The exchange stopped sending this product on that connection without a word. */
-  isStalled(wireSymbol: string, connection: number): boolean {
+  /** The exchange does not send this product on that connection, and did not say so. */
+  isSilent(wireSymbol: string, connection: number): boolean {
+    const socket = this.#lines.get(connection)?.socket.id
+    if (socket !== undefined && this.#unanswered.get(wireSymbol) === socket) return true
     return this.exchange.declared.some((fault) =>
       fault.kind === 'stall' && fault.connection === connection && fault.wireSymbol === wireSymbol
     )
@@ -158,7 +170,9 @@ export class ExchangeHost {
     if (dueUs >= this.#timerUs || dueUs === Infinity) return
     this.#timer?.cancel()
     this.#timerUs = dueUs
-    this.#timer = this.#clock.after(Math.ceil(dueUs - now), () => this.#tick())
+    // Times in ms since 1970 are no finer than this.
+    const delayUs = Math.max(10, Math.ceil(dueUs - now))
+    this.#timer = this.#clock.after(delayUs, () => this.#tick())
   }
 
   #received(connection: number, text: string): void {
@@ -168,18 +182,23 @@ export class ExchangeHost {
     const random = this.#random
     const isBook = text.includes('"subscribe"') && text.includes('"level2"')
     if (isBook) {
-      for (const wireSymbol of JSON.parse(text).product_ids as string[]) {
-        this.#subscribers.set(wireSymbol, line.socket.id)
+      const wireSymbols: string[] = JSON.parse(text).product_ids
+      for (const wireSymbol of wireSymbols) this.#subscribers.set(wireSymbol, line.socket.id)
+      const isIgnored = random.chance(ignored)
+      const isRefused = !isIgnored && random.chance(refused)
+      for (const wireSymbol of wireSymbols) {
+        if (isIgnored || isRefused) this.#unanswered.set(wireSymbol, line.socket.id)
+        else this.#unanswered.delete(wireSymbol)
       }
-      if (random.chance(ignored)) {
+      if (isIgnored) {
         this.#tally.count('subscription ignored')
         line.socket.disturbed = true
         return
       }
-      if (random.chance(refused)) {
+      if (isRefused) {
         this.#tally.count('subscription refused')
         line.socket.disturbed = true
-        const product = (JSON.parse(text).product_ids as string[])[0]!
+        const product = wireSymbols[0]!
         const message = random.pick([
           `${product} is not a valid product`,
           'rate limit exceeded',

@@ -303,7 +303,9 @@ export class SimulatedSocket implements Socket {
   #deliver(bytes: Uint8Array, sequence: number): void {
     if (this.#state !== 'open' || this.#silent || !this.#isAlive()) return
     const network = this.#network
-    network.tally.trace(() => `socket ${this.id} < ${new TextDecoder().decode(bytes).slice(0, 220)}`)
+    network.tally.trace(() =>
+      `socket ${this.id} < ${new TextDecoder().decode(bytes).slice(0, 220)}`
+    )
     network.delivering = this.id
     this.#events.received(bytes)
     network.delivering = -1

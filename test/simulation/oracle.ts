@@ -2,8 +2,9 @@
  * Knows what must hold in every world: reads every record as it is stored, compares each book that
  * a consumer calls valid with the exchange's, and keeps the log's own account of epochs and seqs.
  */
-import { ObfeedError } from '../../src/core/errors.ts'
+import type { ObfeedError } from '../../src/core/errors.ts'
 import type { PlannedSymbol } from '../../src/core/instrument.ts'
+import { Replica } from '../../src/core/replica.ts'
 import {
   type EventKind,
   KIND_DELTA,
@@ -14,7 +15,7 @@ import {
   type SinkStats,
 } from '../../src/sinks/sink.ts'
 import type { StoredRecord } from './broker.ts'
-import { ConsumerBook, type ReadEvent, readEvent } from './consumer.ts'
+import { bookText, ConsumerBook, type ReadEvent, readEvent } from './consumer.ts'
 import type { ExchangeHost } from './exchange.ts'
 import type { NetworkObserver, SimulatedNetwork } from './network.ts'
 import type { Tally } from './tally.ts'
@@ -25,11 +26,12 @@ interface EpochAccount {
   connection: number
   /** Highest seq stored. */
   last: number
-  /** The book of `last` when it was stored; a checkpoint must repeat it. */
+  /** Its `invalid` was stored. */
   ended: boolean
   /** The sink reported a loss: what follows may leave a hole. */
   holes: boolean
   readonly seen: Set<number>
+  readonly values: Set<string>
 }
 
 interface SymbolAccount {
@@ -47,6 +49,8 @@ export interface OracleOptions {
   readonly publish: 'delta' | 'book'
   /** Bound on what waits in the sink. */
   readonly queueBytesMax: number
+  /** Hold the consumer of `src/core/replica.ts` against the independent one. */
+  readonly replicas: boolean
 }
 
 const decoder = new TextDecoder()
@@ -60,6 +64,7 @@ export class Oracle implements NetworkObserver {
   readonly #tally: Tally
   readonly #accounts = new Map<string, SymbolAccount>()
   readonly #consumers: Map<string, ConsumerBook>[] = []
+  readonly #replicas = new Map<string, Replica>()
   #exchange: ExchangeHost | undefined
   #network: SimulatedNetwork | undefined
 
@@ -76,6 +81,8 @@ export class Oracle implements NetworkObserver {
       })
     }
     this.join([])
+    if (!options.replicas) return
+    for (const { symbol } of options.symbols) this.#replicas.set(symbol, new Replica(symbol))
   }
 
   attach(exchange: ExchangeHost, network: SimulatedNetwork): void {
@@ -114,6 +121,27 @@ export class Oracle implements NetworkObserver {
     }
     this.#audit(account, event, record)
     for (const consumer of this.#consumers) this.#consume(consumer, event)
+    const replica = this.#replicas.get(event.symbol)
+    if (replica !== undefined) this.#compare(replica, event, record.value)
+  }
+
+  #compare(replica: Replica, event: ReadEvent, value: string): void {
+    const outcome = replica.receive(value)
+    const book = this.#consumers[0]!.get(event.symbol)!
+    const what = `${event.symbol} epoch ${event.epoch} seq ${event.seq} ${event.type}`
+    if (outcome === 'mismatch' || outcome === 'unknown') {
+      return this.#tally.violation(`${what}: the replica says ${outcome}`)
+    }
+    if (replica.valid !== book.valid || replica.epoch !== book.epoch) {
+      return this.#tally.violation(
+        `${what}: the replica is ${replica.valid ? '' : 'not '}valid in epoch ${replica.epoch}, ` +
+          `the consumer is ${book.valid ? '' : 'not '}valid in epoch ${book.epoch}`,
+      )
+    }
+    const text = bookText(replica.bids(), replica.asks())
+    if (book.valid && text !== book.text()) {
+      this.#tally.violation(`${what}: the replica has [${text}], the consumer [${book.text()}]`)
+    }
   }
 
   // ---- the log's account
@@ -142,24 +170,28 @@ export class Oracle implements NetworkObserver {
     if (run.ended && !record.late && type !== 'invalid') {
       this.#tally.violation(`${what}: stored after the invalid of its epoch`)
     }
-    const repeats = type === 'snapshot' && seq === run.last && run.seen.has(seq) && seq > 0
-    const checkpoint = type === 'snapshot' && !first &&
-      (repeats || (this.#options.publish === 'delta' && seq === run.last))
-    if (!checkpoint) {
-      if (run.seen.has(seq) && !(type === 'invalid' && (run.ended || run.holes))) {
-        this.#tally.violation(`${what}: stored twice`)
-      }
-      if (
-        type === 'snapshot' && !first && this.#options.publish === 'delta' && !record.late &&
-        !run.holes
-      ) {
+    const broken = record.late || run.holes
+    if (type !== 'invalid') {
+      // A checkpoint repeats a seq, but never a record: it is published at a time of its own.
+      if (run.values.has(record.value)) this.#tally.violation(`${what}: stored twice`)
+      run.values.add(record.value)
+    }
+    if (type === 'snapshot' && run.seen.has(seq)) {
+      if (seq !== run.last && !broken) {
         this.#tally.violation(`${what}: a checkpoint repeats the last seq, which is ${run.last}`)
       }
-      if (!first && seq !== run.last + 1 && !run.holes && !record.late) {
-        this.#tally.violation(`${what}: follows seq ${run.last}`)
-      }
-      run.seen.add(seq)
+      return
     }
+    if (run.seen.has(seq) && !(type === 'invalid' && broken)) {
+      this.#tally.violation(`${what}: stored twice`)
+    }
+    if (!first && !broken) {
+      if (seq !== run.last + 1) this.#tally.violation(`${what}: follows seq ${run.last}`)
+      if (type === 'snapshot' && this.#options.publish === 'delta') {
+        this.#tally.violation(`${what}: a second snapshot that is no checkpoint`)
+      }
+    }
+    run.seen.add(seq)
     run.last = Math.max(run.last, seq)
     if (type === 'invalid') run.ended = true
   }
@@ -167,7 +199,14 @@ export class Oracle implements NetworkObserver {
   #run(account: SymbolAccount, epoch: number): EpochAccount {
     let run = account.epochs.get(epoch)
     if (run === undefined) {
-      run = { connection: -1, last: -1, ended: false, holes: false, seen: new Set() }
+      run = {
+        connection: -1,
+        last: -1,
+        ended: false,
+        holes: false,
+        seen: new Set(),
+        values: new Set(),
+      }
       account.epochs.set(epoch, run)
     }
     return run
@@ -202,8 +241,11 @@ export class Oracle implements NetworkObserver {
     )
   }
 
-  /** What keeps the books of all consumers from being valid and current; undefined: nothing. */
-  unfinished(): string | undefined {
+  /**
+   * What keeps the books of all consumers from being valid and current; undefined: nothing. Those
+   * that only silence tells of are looked at with `silent`.
+   */
+  unfinished(silent: boolean): string | undefined {
     const { depth } = this.#options
     const exchange = this.#exchange!
     for (const [symbol, { planned, epochs }] of this.#accounts) {
@@ -213,9 +255,9 @@ export class Oracle implements NetworkObserver {
         if (!book.valid) return `${symbol} is not valid`
         if (book.text() === truth) continue
         const connection = epochs.get(book.epoch)?.connection ?? -1
-        // Nothing on the wire tells of these; `stored` has compared them as of their nonce.
-        if (exchange.isStalled(planned.wireSymbol, connection)) continue
+        // No frame will ever tell of this one; `stored` has compared it as of its nonce.
         if (exchange.exchange.isTainted(planned.wireSymbol, connection, book.nonce!)) continue
+        if (!silent && exchange.isSilent(planned.wireSymbol, connection)) continue
         return `${symbol} has [${book.text()}], true is [${truth}]`
       }
     }
@@ -237,10 +279,17 @@ export class Oracle implements NetworkObserver {
     return new WatchedSink(sink, this)
   }
 
-  pushed(planned: PlannedSymbol, kind: EventKind, bytes: Uint8Array, taken: boolean): void {
-    const account = this.#accounts.get(planned.symbol)!
+  /** The sink has taken it, or not. */
+  pushed(planned: PlannedSymbol, kind: EventKind, taken: boolean): void {
     if (!taken) return
+    const account = this.#accounts.get(planned.symbol)!
     if (kind === KIND_INVALID) account.pushedValid = false
+    if (kind === KIND_SNAPSHOT || kind === KIND_DELTA) account.pushedValid = true
+  }
+
+  /** The feed hands it over; the sink may find that it has to drop something. */
+  pushing(planned: PlannedSymbol, kind: EventKind, bytes: Uint8Array): void {
+    const account = this.#accounts.get(planned.symbol)!
     if (kind !== KIND_SNAPSHOT && kind !== KIND_DELTA) return
     const head = decoder.decode(bytes.length > 200 ? bytes.subarray(0, 200) : bytes)
     const epoch = parseInt(head.slice(head.indexOf('"epoch":') + 8), 10)
@@ -249,15 +298,18 @@ export class Oracle implements NetworkObserver {
     const socket = delivering >= 0 ? delivering : subscriber
     const connection = this.#exchange!.connectionOf(socket)
     const run = this.#run(account, epoch)
-    if (epoch > account.pushedEpoch) run.connection = connection
+    if (epoch < account.pushedEpoch) {
+      this.#tally.violation(
+        `${planned.symbol} epoch ${epoch}: begun after epoch ${account.pushedEpoch}`,
+      )
+    } else if (epoch > account.pushedEpoch) run.connection = connection
     else if (run.connection !== connection) {
       this.#tally.violation(
         `${planned.symbol} epoch ${epoch}: goes on over connection ${connection}, ` +
           `it began on ${run.connection}`,
       )
     }
-    account.pushedEpoch = epoch
-    account.pushedValid = true
+    account.pushedEpoch = Math.max(account.pushedEpoch, epoch)
   }
 
   /** The sink says that it lost something of the running epoch. */
@@ -340,8 +392,10 @@ class WatchedSink implements Sink {
     end: number,
     timestampMs: number,
   ): boolean {
+    const planned = this.#streams[stream]!
+    this.#oracle.pushing(planned, kind, bytes.subarray(start, end))
     const taken = this.#sink.push(stream, kind, bytes, start, end, timestampMs)
-    this.#oracle.pushed(this.#streams[stream]!, kind, bytes.subarray(start, end), taken)
+    this.#oracle.pushed(planned, kind, taken)
     return taken
   }
 

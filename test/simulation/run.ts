@@ -1,5 +1,6 @@
 /** `scripts/worlds`: runs any number of worlds and prints a line that replays the first that fails. */
 import { parseArgs } from 'node:util'
+import { PLANTED, REGRESSIONS } from './planted.ts'
 import { runWorld } from './world.ts'
 
 function integer(text: string, flag: string): number {
@@ -9,6 +10,10 @@ function integer(text: string, flag: string): number {
     process.exit(64)
   }
   return value
+}
+
+function replayLine(seed: number, bug: string | undefined): string {
+  return `./scripts/worlds --seeds 1 --from ${seed}` + (bug === undefined ? '' : ` --bug ${bug}`)
 }
 
 async function main(): Promise<number> {
@@ -22,6 +27,13 @@ async function main(): Promise<number> {
   })
   const seeds = integer(values.seeds, 'seeds')
   const from = integer(values.from, 'from')
+  const { bug } = values
+  const planted = bug === undefined ? undefined : PLANTED[bug] ?? REGRESSIONS[bug]?.planted
+  if (bug !== undefined && planted === undefined) {
+    const names = Object.keys({ ...PLANTED, ...REGRESSIONS }).join(', ')
+    console.error(`--bug is "${bug}", expected one of ${names}`)
+    process.exit(64)
+  }
   const faults = new Map<string, number>()
   let events = 0
   let records = 0
@@ -31,6 +43,7 @@ async function main(): Promise<number> {
   const began = performance.now()
   for (let seed = from; seed < from + seeds; seed++) {
     const result = await runWorld(seed, {
+      ...(planted === undefined ? {} : { planted }),
       ...(values.verbose ? { trace: (line) => console.log(line) } : {}),
     })
     events += result.events
@@ -40,7 +53,7 @@ async function main(): Promise<number> {
     for (const [kind, count] of result.faults) faults.set(kind, (faults.get(kind) ?? 0) + count)
     if (result.failure !== undefined) {
       failures++
-      console.log(`./scripts/worlds --seeds 1 --from ${seed}   # ${result.failure}`)
+      console.log(replayLine(seed, bug) + `   # ${result.failure}`)
     }
   }
   const seconds = (performance.now() - began) / 1000

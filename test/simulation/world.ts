@@ -2,6 +2,7 @@
  * One seeded world: a whole worker between a simulated exchange, network and Kafka cluster, a
  * schedule of faults, and the oracle. The same seed is the same world, to the last event.
  */
+import { EpochFloor } from '../../src/agent/epochs.ts'
 import type { Environment } from '../../src/core/environment.ts'
 import type { PlannedSymbol } from '../../src/core/instrument.ts'
 import { adapters } from '../../src/exchanges/index.ts'
@@ -24,8 +25,8 @@ export interface Planted {
   /** Between feed and sink. */
   sink?(sink: Sink): Sink
   wire?(wire: Wire): Wire
-  /** What a restarted worker is told instead of the highest epoch so far. */
-  epochFloor?(floor: number): number
+  /** What a restarted worker is told instead of `floor`; `reported`: the highest it ever told. */
+  epochFloor?(floor: number, reported: number): number
   /** What a worker uses instead of its own. */
   environment?(environment: Environment): Environment
 }
@@ -57,6 +58,8 @@ const PRODUCTS = [
 const WALL_START_US = 1_795_362_721_000_000
 /** How long every book may take to be valid and current once the faults have ended. */
 const RECOVERY_US = 240e6
+/** The same for books whose loss shows in nothing but silence. */
+const SILENCE_US = 4500e6
 /** The parent hears of a worker's epochs once a second. */
 const REPORT_US = 1e6
 const LOOK_US = 250_000
@@ -98,6 +101,7 @@ class World {
   }
   readonly #faultsUs: number
   #worker: Worker | undefined
+  readonly #epochs = new EpochFloor()
   #epochReported = 0
   #incarnations = 0
   #healed = false
@@ -155,6 +159,7 @@ class World {
       depth: this.#depth,
       publish: this.#publish,
       queueBytesMax: this.#publisher.queueBytesMax,
+      replicas: seed % 4 === 0,
     }, tally)
     this.#cluster = new SimulatedCluster(clock, new Random(seed, 'broker'), tally, {
       brokers: random.int(2, 3),
@@ -184,21 +189,15 @@ class World {
     await this.#run(this.#faultsUs, () => false)
     this.#heal()
     await this.#run(this.#clock.timeUs + 2e6, () => false)
-    this.#exchange.paused = true
-    const deadlineUs = this.#clock.timeUs + RECOVERY_US
-    let waitsFor: string | undefined = 'nothing was looked at'
-    this.#every(LOOK_US, () => waitsFor = this.#oracle.unfinished())
-    await this.#run(deadlineUs, () => waitsFor === undefined)
+    this.#exchange.pause()
+    await this.#recover(RECOVERY_US, false)
+    await this.#recover(SILENCE_US, true)
     if (this.#ended) return
-    if (waitsFor !== undefined) {
-      return this.#tally.violation(
-        `${RECOVERY_US / 1e6} s after the faults ended ${waitsFor}`,
-      )
-    }
     await this.#stop()
   }
 
   result(): WorldResult {
+    for (const { kind } of this.#exchange.exchange.declared) this.#tally.count(`exchange: ${kind}`)
     return {
       seed: this.#seed,
       failure: this.#tally.failure,
@@ -254,7 +253,7 @@ class World {
     const watched = this.#oracle.watch(publisher)
     const sink = planted.sink?.(watched) ?? watched
     const adapter = adapters['coinbase']!
-    const floor = this.#epochReported
+    const floor = this.#epochs.floor(clock.timeUs / 1000)
     const feed = new Feed(
       {
         adapter: planted.adapter?.(adapter) ?? adapter,
@@ -263,7 +262,7 @@ class World {
         publish: this.#publish,
         snapshotIntervalMs: this.#snapshotIntervalMs,
         epochFloor: number > 0 && planted.epochFloor !== undefined
-          ? planted.epochFloor(floor)
+          ? planted.epochFloor(floor, this.#epochReported)
           : floor,
         onFatal: (error) => {
           if (environment.alive) this.#tally.violation(`the worker gave up: ${error.message}`)
@@ -281,6 +280,7 @@ class World {
       this.#restart(worker, 'sink did not start')
     })
     feed.start()
+    this.#report()
   }
 
   /** As after kill -9: nothing is said any more, what is under way may still arrive. */
@@ -304,13 +304,40 @@ class World {
   #report(): void {
     const stats = this.#worker?.feed.stats
     if (stats !== undefined) {
-      this.#epochReported = Math.max(this.#epochReported, stats.epochMax)
+      this.#epochReported = stats.epochMax
+      this.#epochs.reported(stats.epochMax)
     }
+    this.#epochs.clock(this.#clock.nowUs() / 1000, this.#clock.timeUs / 1000)
   }
 
   #look(): void {
     const stats = this.#worker?.sink.stats
     this.#tally.trace(() => `queue: ${stats?.queuedRecords} records, ${stats?.queuedBytes} bytes`)
+  }
+
+  async #recover(withinUs: number, silent: boolean): Promise<void> {
+    let waitsFor = this.#unfinished(silent)
+    let looksAtUs = 0
+    await this.#run(this.#clock.timeUs + withinUs, () => {
+      if (this.#clock.timeUs < looksAtUs) return false
+      looksAtUs = this.#clock.timeUs + LOOK_US
+      waitsFor = this.#unfinished(silent)
+      return waitsFor === undefined
+    })
+    if (waitsFor === undefined || this.#ended) return
+    this.#tally.violation(`${withinUs / 1e6} s after the faults ended ${waitsFor}`)
+  }
+
+  /** What keeps this world from being whole again; undefined: nothing. */
+  #unfinished(silent: boolean): string | undefined {
+    const worker = this.#worker
+    if (worker === undefined) return 'there is no worker'
+    const { connected, queuedRecords } = worker.sink.stats
+    if (!connected || queuedRecords > 0) return `${queuedRecords} records wait in the sink`
+    for (const { symbol, state } of worker.feed.stats.books) {
+      if (state !== 'live') return `${symbol} is ${state} in the worker`
+    }
+    return this.#oracle.unfinished(silent)
   }
 
   /** A clean end: every stream says so, and everything that was said is stored. */
@@ -334,29 +361,29 @@ class World {
   #scheduleFaults(): void {
     const random = new Random(this.#seed, 'faults')
     const network: NetworkFaults = {
-      drop: some(random, 0.5, 0.03),
-      duplicate: some(random, 0.4, 0.05),
-      reorder: some(random, 0.3, 0.03),
-      delay: some(random, 0.3, 0.02),
-      cut: some(random, 0.3, 0.02),
-      disconnect: some(random, 0.3, 0.01),
-      halfOpen: some(random, 0.3, 0.005),
+      drop: some(random, 0.5, 0.1),
+      duplicate: some(random, 0.4, 0.2),
+      reorder: some(random, 0.3, 0.1),
+      delay: some(random, 0.3, 0.1),
+      cut: some(random, 0.3, 0.1),
+      disconnect: some(random, 0.3, 0.03),
+      halfOpen: some(random, 0.3, 0.02),
       refuse: some(random, 0.3, 0.5),
-      hang: some(random, 0.2, 0.3),
+      hang: some(random, 0.3, 0.6),
     }
     const broker: BrokerFaults = {
       lostAck: some(random, 0.4, 0.1),
       lostRequest: some(random, 0.3, 0.05),
       rejected: some(random, 0.3, 0.03),
-      neverAnswers: some(random, 0.3, 0.02),
+      neverAnswers: some(random, 0.3, 0.1),
       abandoned: some(random, 0.3, 0.05),
       missingPartition: some(random, 0.4, 0.9),
       refused: some(random, 0.3, 0.4),
     }
     const subscribe: SubscribeFaults = {
-      refused: some(random, 0.2, 0.3),
-      ignored: some(random, 0.3, 0.5),
-      slow: some(random, 0.3, 0.6),
+      refused: some(random, 0.3, 0.6),
+      ignored: some(random, 0.3, 0.8),
+      slow: some(random, 0.3, 0.9),
     }
     // A quiet beginning, so that the worlds do not all spend their time on the first subscription.
     const quietUs = random.chance(0.5) ? 0 : random.int(1, 4) * 1e6
@@ -399,7 +426,7 @@ class World {
     this.#network.faults = { ...this.#network.faults, ...HEALED_NETWORK }
     this.#network.unreachable = false
     this.#network.extraLatencyUs = 0
-    this.#exchange.subscribeFaults = { refused: 0, ignored: 0, slow: 0 }
+    this.#exchange.heal()
     this.#cluster.heal()
   }
 

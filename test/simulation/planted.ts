@@ -1,0 +1,240 @@
+/** Bugs planted at the seams of a worker, to prove that the worlds find them. Never in `src`. */
+import type { LevelChanges } from '../../src/core/changes.ts'
+import type { ObfeedError } from '../../src/core/errors.ts'
+import type { InvalidReason } from '../../src/core/event.ts'
+import type { Instrument, PlannedSymbol } from '../../src/core/instrument.ts'
+import type { Adapter, Session, SessionOutput, SessionStats } from '../../src/exchanges/adapter.ts'
+import type { PartitionBatch, Wire, WireProducer } from '../../src/kafka/wire.ts'
+import {
+  type EventKind,
+  KIND_INVALID,
+  type Sink,
+  type SinkEvents,
+  type SinkStats,
+} from '../../src/sinks/sink.ts'
+import type { Planted } from './world.ts'
+
+const encoder = new TextEncoder()
+const decoder = new TextDecoder()
+const SEQUENCE = /"sequence_num":(\d+)/
+
+/** Sees every frame under an unbroken count, so that it never notices a loss. */
+class BlindSession implements Session {
+  readonly stats: SessionStats
+  readonly #session: Session
+  #next = 0
+  #real = 0
+
+  constructor(adapter: Adapter, instruments: readonly Instrument[], output: SessionOutput) {
+    const truthful = (changes: LevelChanges): LevelChanges => {
+      changes.nonce = this.#real
+      return changes
+    }
+    this.#session = adapter.open(instruments, {
+      send: (text) => output.send(text),
+      snapshot: (index, changes) => output.snapshot(index, truthful(changes)),
+      delta: (index, changes) => output.delta(index, truthful(changes)),
+      suspect: (index, reason, detail) => output.suspect(index, reason, detail),
+      requestSnapshot: (index, url) => output.requestSnapshot(index, url),
+      fail: (error) => output.fail(error),
+    })
+    this.stats = this.#session.stats
+  }
+
+  opened(): void {
+    this.#session.opened()
+  }
+
+  received(frame: Uint8Array, receivedUs: number): void {
+    const text = decoder.decode(frame)
+    const found = SEQUENCE.exec(text)
+    if (found === null || !text.endsWith('}')) return this.#session.received(frame, receivedUs)
+    this.#real = Number(found[1])
+    const counted = text.replace(SEQUENCE, `"sequence_num":${this.#next++}`)
+    this.#session.received(encoder.encode(counted), receivedUs)
+  }
+
+  resync(index: number): void {
+    this.#session.resync(index)
+  }
+}
+
+/** Notices a gap, says nothing, and goes on with what the blind one makes of the frames. */
+class StubbornSession implements Session {
+  readonly stats: SessionStats
+  readonly #strict: Session
+  readonly #blind: Session
+  #noticed = false
+
+  constructor(adapter: Adapter, instruments: readonly Instrument[], output: SessionOutput) {
+    const part = (active: () => boolean): SessionOutput => ({
+      send: (text) => active() && output.send(text),
+      snapshot: (index, changes) => active() && output.snapshot(index, changes),
+      delta: (index, changes) => active() && output.delta(index, changes),
+      suspect: (index: number, reason: InvalidReason, detail: string) => {
+        if (reason === 'gap') this.#noticed = true
+        else if (active()) output.suspect(index, reason, detail)
+      },
+      requestSnapshot: (index, url) => active() && output.requestSnapshot(index, url),
+      fail: (error: ObfeedError) => active() && output.fail(error),
+    })
+    this.#strict = adapter.open(instruments, part(() => !this.#noticed))
+    this.#blind = new BlindSession(adapter, instruments, part(() => this.#noticed))
+    this.stats = this.#strict.stats
+  }
+
+  opened(): void {
+    this.#strict.opened()
+    this.#blind.opened()
+  }
+
+  received(frame: Uint8Array, receivedUs: number): void {
+    if (!this.#noticed) this.#strict.received(frame, receivedUs)
+    this.#blind.received(frame, receivedUs)
+  }
+
+  resync(index: number): void {
+    this.#strict.resync(index)
+    this.#blind.resync(index)
+  }
+}
+
+/** After a failed send the batch goes out once more under a new identity. */
+class ResendingWire implements Wire {
+  readonly #wire: Wire
+
+  constructor(wire: Wire) {
+    this.#wire = wire
+  }
+
+  leaders(): Promise<ReadonlyMap<number, number>> {
+    return this.#wire.leaders()
+  }
+
+  async open(leader: number): Promise<WireProducer> {
+    const first = await this.#wire.open(leader)
+    let current = first
+    return {
+      send: async (batches: readonly PartitionBatch[]) => {
+        try {
+          return await current.send(batches)
+        } catch {
+          void current.close()
+          current = await this.#wire.open(leader)
+          return current.send(batches)
+        }
+      },
+      close: () => current.close(),
+    }
+  }
+
+  close(): Promise<void> {
+    return this.#wire.close()
+  }
+}
+
+/** Changes or swallows what the feed hands over. */
+abstract class MeddlingSink implements Sink {
+  readonly stats: SinkStats
+  readonly sink: Sink
+
+  constructor(sink: Sink) {
+    this.sink = sink
+    this.stats = sink.stats
+  }
+
+  start(streams: readonly PlannedSymbol[], events: SinkEvents): Promise<void> {
+    return this.sink.start(streams, events)
+  }
+
+  abstract push(
+    stream: number,
+    kind: EventKind,
+    bytes: Uint8Array,
+    start: number,
+    end: number,
+    timestampMs: number,
+  ): boolean
+
+  flush(timeoutMs: number): Promise<boolean> {
+    return this.sink.flush(timeoutMs)
+  }
+
+  close(): Promise<void> {
+    return this.sink.close()
+  }
+}
+
+/** Every run of a symbol keeps the epoch of the first. */
+class OneEpochSink extends MeddlingSink {
+  readonly #epochs = new Map<number, string>()
+
+  override push(
+    stream: number,
+    kind: EventKind,
+    bytes: Uint8Array,
+    start: number,
+    end: number,
+    timestampMs: number,
+  ): boolean {
+    const text = decoder.decode(bytes.subarray(start, end))
+    const epoch = /"epoch":(\d+)/.exec(text)![1]!
+    const first = this.#epochs.get(stream) ?? epoch
+    this.#epochs.set(stream, first)
+    const changed = encoder.encode(text.replace(`"epoch":${epoch}`, `"epoch":${first}`))
+    return this.sink.push(stream, kind, changed, 0, changed.length, timestampMs)
+  }
+}
+
+/** Keeps to itself that a socket was lost. */
+class QuietSink extends MeddlingSink {
+  override push(
+    stream: number,
+    kind: EventKind,
+    bytes: Uint8Array,
+    start: number,
+    end: number,
+    timestampMs: number,
+  ): boolean {
+    if (kind === KIND_INVALID) {
+      const text = decoder.decode(bytes.subarray(start, end))
+      if (text.includes('"reason":"disconnect"')) return true
+    }
+    return this.sink.push(stream, kind, bytes, start, end, timestampMs)
+  }
+}
+
+type Open = new (
+  adapter: Adapter,
+  instruments: readonly Instrument[],
+  output: SessionOutput,
+) => Session
+
+function opening(Mutant: Open): (adapter: Adapter) => Adapter {
+  return (adapter) => ({
+    ...adapter,
+    open: (instruments, output) => new Mutant(adapter, instruments, output),
+  })
+}
+
+/** By name, as `scripts/worlds --bug NAME` takes them. */
+export const PLANTED: Readonly<Record<string, Planted>> = {
+  'skip-sequence-check': { adapter: opening(BlindSession) },
+  'publish-after-gap': { adapter: opening(StubbornSession) },
+  'resend-as-new': { wire: (wire) => new ResendingWire(wire) },
+  'keep-epoch': { sink: (sink) => new OneEpochSink(sink) },
+  'forget-epoch-floor': { epochFloor: () => 0 },
+  'hide-disconnect': { sink: (sink) => new QuietSink(sink) },
+}
+
+/** Bugs that worlds found in the product, planted again, each with a seed that finds it. */
+export const REGRESSIONS: Readonly<Record<string, { readonly seed: number; planted: Planted }>> = {
+  /**
+   * The clock was set back, a symbol began a run, and its worker was killed before it told: the
+   * next life, told only of the epochs it had heard of, began the same epoch again.
+   */
+  'reported-epoch-floor': {
+    seed: 309,
+    planted: { epochFloor: (_floor, reported) => reported },
+  },
+}

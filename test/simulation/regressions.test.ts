@@ -1,0 +1,52 @@
+/** Worlds that found a bug in the product: they pass now, and fail with the bug planted again. */
+import assert from 'node:assert/strict'
+import { describe, test } from 'node:test'
+import { EpochFloor } from '../../src/agent/epochs.ts'
+import { REGRESSIONS } from './planted.ts'
+import { runWorld } from './world.ts'
+
+describe('regressions', () => {
+  for (const [name, { seed, planted }] of Object.entries(REGRESSIONS)) {
+    test(`${name}, seed ${seed}`, async () => {
+      const now = await runWorld(seed)
+      assert.equal(now.failure, undefined, `./scripts/worlds --seeds 1 --from ${seed}`)
+      const then = await runWorld(seed, { planted })
+      assert.ok(
+        then.failure !== undefined,
+        `seed ${seed} does not find it any more, the worlds have changed; find another with ` +
+          `./scripts/worlds --bug ${name}`,
+      )
+    })
+  }
+})
+
+describe('the epoch floor of a restarted worker', () => {
+  test('nothing was ever published: none', () => {
+    const epochs = new EpochFloor()
+    epochs.clock(1_000_000, 5)
+    assert.equal(epochs.floor(10), 0)
+  })
+
+  test('a steady clock: the present, so that an epoch stays the time it began', () => {
+    const epochs = new EpochFloor()
+    epochs.clock(1_000_000, 5)
+    epochs.reported(900_000)
+    assert.equal(epochs.floor(25), 1_000_020)
+  })
+
+  test('a clock set back: beyond all that it showed before', () => {
+    const epochs = new EpochFloor()
+    epochs.clock(1_000_000, 5)
+    epochs.reported(0)
+    epochs.clock(400_000, 1_005)
+    assert.equal(epochs.floor(1_205), 1_001_200)
+  })
+
+  test('epochs ahead of every clock: beyond what may have followed the last report', () => {
+    const epochs = new EpochFloor()
+    epochs.clock(1_000, 0)
+    epochs.reported(9_000_000)
+    epochs.reported(8_000_000)
+    assert.ok(epochs.floor(0) >= 9_001_000)
+  })
+})
