@@ -1,7 +1,7 @@
 /** The partition map: which symbol goes to which Kafka partition, checked in full before anything runs. */
 import type { Adapter } from '../exchanges/adapter.ts'
 import type { PlannedSymbol } from '../core/instrument.ts'
-import type { Market } from '../feed/markets.ts'
+import type { Market } from '../core/instrument.ts'
 import { EXIT, ObfeedError } from '../core/errors.ts'
 import { describeNode, duplicateKeys, parseJson, readNamedFile } from './json.ts'
 import { editDistance } from './nearest.ts'

@@ -11,6 +11,14 @@ export interface Instrument {
   readonly sizeDecimals: number
 }
 
+/** An instrument as its exchange lists it. */
+export interface Market extends Instrument {
+  /** False: listed, but not traded now. */
+  readonly active: boolean
+  /** Wire symbol of the market that this one is only another name of. */
+  readonly aliasOf?: string
+}
+
 /** An instrument and where its events go. */
 export interface PlannedSymbol extends Instrument {
   /** Kafka partition. */

@@ -5,7 +5,7 @@
 import type { LevelChanges } from '../core/changes.ts'
 import type { ObfeedError } from '../core/errors.ts'
 import type { InvalidReason, Proof } from '../core/event.ts'
-import type { Instrument } from '../core/instrument.ts'
+import type { Instrument, Market } from '../core/instrument.ts'
 
 /** What can be proven; the contract suite holds each adapter to its own table. */
 export interface Protocol {
@@ -33,6 +33,17 @@ export interface Limits {
   readonly frameBytesMax: number
 }
 
+/**
+ * Market metadata read without ccxt, which takes longer to load than an exchange to answer. What is
+ * read must equal what ccxt makes of the same answer.
+ */
+export interface MarketSource {
+  /** Of one answer that lists all markets. */
+  readonly url: string
+  /** The spot markets in the exchange's order; undefined when the answer has another shape. */
+  parse(answer: unknown): Market[] | undefined
+}
+
 export interface Adapter {
   /** ccxt exchange id. */
   readonly exchange: string
@@ -40,6 +51,8 @@ export interface Adapter {
   readonly limits: Limits
   /** The exchange's own WebSocket address for a socket with these instruments. */
   url(instruments: readonly Instrument[]): string
+  /** Absent: market metadata comes through ccxt. */
+  readonly markets?: MarketSource
   /** REST root, for exchanges whose snapshots come by REST. */
   readonly restUrl?: string
   /** The form two spellings of one market share on this exchange, by wire symbol. */

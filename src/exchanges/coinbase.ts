@@ -28,7 +28,7 @@
 import { ASK, BID, LevelChanges } from '../core/changes.ts'
 import { canonicalDecimal, scaledFromText } from '../core/decimal.ts'
 import { ObfeedError } from '../core/errors.ts'
-import type { Instrument } from '../core/instrument.ts'
+import type { Instrument, Market } from '../core/instrument.ts'
 import { Literal, Scanner, timeFromText } from '../core/scanner.ts'
 import { WireIds } from '../core/wire-ids.ts'
 import type { Adapter, Session, SessionOutput, SessionStats } from './adapter.ts'
@@ -481,6 +481,66 @@ function warmFrames(instrument: Instrument): Uint8Array[] {
   return frames
 }
 
+/** Currencies whose unified code is another one, as ccxt has them. */
+const CODES: ReadonlyMap<string, string> = new Map([
+  ['CGLD', 'CELO'],
+  ['XBT', 'BTC'],
+  ['BCHSV', 'BSV'],
+])
+/** Decimals when a product tells no step. */
+const DECIMALS_DEFAULT = 8
+
+/** What is read of a product in the answer of `/api/v3/brokerage/market/products`. */
+interface Product {
+  readonly product_id?: unknown
+  readonly product_type?: unknown
+  readonly base_currency_id?: unknown
+  readonly quote_currency_id?: unknown
+  readonly base_increment?: unknown
+  readonly quote_increment?: unknown
+  readonly price_increment?: unknown
+  readonly trading_disabled?: unknown
+  readonly is_disabled?: unknown
+  readonly status?: unknown
+  readonly alias?: unknown
+}
+
+/** `0.01` -> 2, `5` -> 0. */
+function decimalsOf(increment: unknown): number {
+  const text = typeof increment === 'string' ? canonicalDecimal(increment) : undefined
+  if (text === undefined || text === '0' || text.startsWith('-')) return DECIMALS_DEFAULT
+  const point = text.indexOf('.')
+  return point < 0 ? 0 : text.length - point - 1
+}
+
+function codeOf(currency: string): string {
+  const code = currency.toUpperCase()
+  return CODES.get(code) ?? code
+}
+
+function parseMarkets(answer: unknown): Market[] | undefined {
+  const products = (answer as { readonly products?: unknown } | null)?.products
+  if (!Array.isArray(products)) return undefined
+  const markets: Market[] = []
+  for (const product of products as readonly (Product | null)[]) {
+    if (product?.product_type !== 'SPOT') continue
+    const { product_id: id, base_currency_id: base, quote_currency_id: quote, alias } = product
+    if (typeof id !== 'string' || typeof base !== 'string' || typeof quote !== 'string') {
+      return undefined
+    }
+    markets.push({
+      symbol: `${codeOf(base)}/${codeOf(quote)}`,
+      wireSymbol: id,
+      priceDecimals: decimalsOf(product.price_increment || product.quote_increment),
+      sizeDecimals: decimalsOf(product.base_increment),
+      active: product.trading_disabled !== true && product.is_disabled !== true &&
+        product.status !== 'delisted',
+      ...(typeof alias === 'string' && alias !== '' ? { aliasOf: alias } : {}),
+    })
+  }
+  return markets
+}
+
 export const coinbase: Adapter = {
   exchange: 'coinbase',
   protocol: { snapshot: 'inband', loss: 'sequence', lossScope: 'connection', depth: 'full' },
@@ -496,6 +556,10 @@ export const coinbase: Adapter = {
     frameBytesMax: 64 * 1024 * 1024,
   },
   url: () => 'wss://advanced-trade-ws.coinbase.com',
+  markets: {
+    url: 'https://api.coinbase.com/api/v3/brokerage/market/products',
+    parse: parseMarkets,
+  },
   canonical,
   warmFrames,
   open: (instruments, output) => new CoinbaseSession(instruments, output),

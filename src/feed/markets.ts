@@ -1,21 +1,20 @@
-/** An exchange's markets, through ccxt; the only file that knows it, and only the parent calls it. */
+/**
+ * An exchange's markets: as its adapter reads them, else through ccxt; the only file that knows
+ * ccxt, and only the parent calls it.
+ */
 import type { Market as UnifiedMarket } from 'ccxt'
 import { overrideEndpoint } from '../core/endpoint.ts'
 import { EXIT, ObfeedError } from '../core/errors.ts'
-import type { Instrument } from '../core/instrument.ts'
-
-export interface Market extends Instrument {
-  /** False: listed, but not traded now. */
-  readonly active: boolean
-  /** Wire symbol of the market that this one is only another name of. */
-  readonly aliasOf?: string
-}
+import type { Market } from '../core/instrument.ts'
+import { adapters } from '../exchanges/index.ts'
 
 export interface MarketsOptions {
   /** Replaces scheme, host and port of every REST address. */
   readonly restUrl?: string | undefined
   /** Of each attempt; 10 s when absent. */
   readonly timeoutMs?: number
+  /** Not as the adapter reads them, for comparison. */
+  readonly throughCcxt?: boolean
 }
 
 /** What is used of a ccxt exchange. `fetch` may be replaced, ccxt documents that. */
@@ -44,6 +43,7 @@ const sources: Readonly<Record<string, Source>> = {
   },
 }
 
+const NO_MARKET = 'the answer lists no spot market'
 const TIMEOUT_MS = 10_000
 /** Waits before the second and third attempt: a network that is just coming up. */
 const RETRY_DELAYS_MS = [250, 1000]
@@ -61,6 +61,24 @@ export async function loadMarkets(
   exchange: string,
   options: MarketsOptions = {},
 ): Promise<Market[]> {
+  const native = adapters[exchange]?.markets
+  if (native !== undefined && options.throughCcxt !== true) {
+    const url = redirect(native.url, options.restUrl)
+    const answer = await requestJson(exchange, url, options.timeoutMs ?? TIMEOUT_MS)
+    const markets = native.parse(answer)
+    if (markets?.length === 0) throw unavailable(exchange, url, NO_MARKET)
+    // An answer of another shape: perhaps ccxt knows it already.
+    return markets ?? await loadThroughCcxt(exchange, options, Promise.resolve(answer))
+  }
+  return await loadThroughCcxt(exchange, options)
+}
+
+/** `answer` is the one to the source's first request, where it is there already. */
+async function loadThroughCcxt(
+  exchange: string,
+  options: MarketsOptions,
+  answered?: Promise<unknown>,
+): Promise<Market[]> {
   const source = sources[exchange]
   if (source === undefined) {
     throw new ObfeedError(
@@ -74,7 +92,7 @@ export async function loadMarkets(
   const timeoutMs = options.timeoutMs ?? TIMEOUT_MS
   const early = new Map<string, Promise<unknown>>()
   const first = override(source.url)
-  const answer = requestJson(exchange, first, timeoutMs)
+  const answer = answered ?? requestJson(exchange, first, timeoutMs)
   // It is awaited below, unless ccxt fails before: then nobody is to hear of it.
   answer.catch(() => {})
   early.set(first, answer)
@@ -96,7 +114,7 @@ export async function loadMarkets(
     throw unavailable(exchange, first, describe(cause), cause)
   }
   const markets = unified.flatMap((market) => toMarket(market, client.precisionMode) ?? [])
-  if (markets.length === 0) throw unavailable(exchange, first, 'the answer lists no spot market')
+  if (markets.length === 0) throw unavailable(exchange, first, NO_MARKET)
   return markets
 }
 

@@ -5,7 +5,7 @@ import fc from 'fast-check'
 import { parsePartitionMap, readPartitionMap, resolveMap } from '../../src/config/partition-map.ts'
 import { ObfeedError } from '../../src/core/errors.ts'
 import type { Adapter } from '../../src/exchanges/adapter.ts'
-import type { Market } from '../../src/feed/markets.ts'
+import type { Market } from '../../src/core/instrument.ts'
 
 function problems(action: () => unknown): string[] {
   try {

@@ -1,4 +1,4 @@
-/** Market metadata through ccxt, against a small HTTP stub with products as Coinbase documents them. */
+/** Market metadata, as the adapter reads it and through ccxt, against a small HTTP stub with products as Coinbase documents them. */
 import { after, before, describe, test } from 'node:test'
 import assert from 'node:assert/strict'
 import type { AddressInfo } from 'node:net'
@@ -37,7 +37,12 @@ const PRODUCTS = [
   product('NEW-USD', { price_increment: undefined, quote_increment: undefined }),
   product('OLD-USD', { trading_disabled: true }),
   product('GONE-USD', { status: 'delisted', is_disabled: true }),
+  product('CGLD-USD'),
+  product('XBT-EUR', { price_increment: '', quote_increment: '0.10' }),
+  product('BCHSV-USD', { base_increment: '0' }),
 ]
+/** Listed beside them, and no spot market. */
+const FUTURE = product('BIT-28NOV26-CDE', { product_type: 'FUTURE' })
 
 let server: Server
 let restUrl: string
@@ -84,6 +89,26 @@ describe('loadMarkets', () => {
     assert.deepEqual(row('NEW/USD'), ['NEW-USD', 8, 8, true, undefined])
     assert.equal(row('OLD/USD')[3], false)
     assert.equal(row('GONE/USD')[3], false)
+  })
+
+  test('is read as ccxt reads it, market by market', async () => {
+    answerWith(200, JSON.stringify({ products: [...PRODUCTS, FUTURE] }))
+    const native = await loadMarkets('coinbase', { restUrl })
+    assert.deepEqual(native.map(({ symbol }) => symbol).slice(-3), [
+      'CELO/USD',
+      'BTC/EUR',
+      'BSV/USD',
+    ])
+    assert.deepEqual(native, await loadMarkets('coinbase', { restUrl, throughCcxt: true }))
+  })
+
+  test('an answer of another shape is left to ccxt, without asking again', async () => {
+    asked = []
+    const odd = { products: [...PRODUCTS, { ...product('X-USD'), base_currency_id: 7 }] }
+    answerWith(200, JSON.stringify(odd))
+    const markets = await loadMarkets('coinbase', { restUrl })
+    assert.equal(markets.length, PRODUCTS.length + 1)
+    assert.equal(asked.length, 1)
   })
 
   test('puts the path of the override in front', async () => {
