@@ -13,7 +13,7 @@ import type { WorkerOutput } from './process.ts'
 import { RESTART_POLICY, type RestartPolicy } from './restarts.ts'
 import { buildId, selfCommand, workerEnvironment } from './runtime.ts'
 import { Stopper } from './signals.ts'
-import { startStatusServer, type StatusServer } from './status.ts'
+import type { StatusServer } from './status.ts'
 import { Supervisor } from './supervisor.ts'
 import { summarize } from './summary.ts'
 import { type AgentView, plannedSymbols, readiness } from './view.ts'
@@ -84,7 +84,6 @@ class Agent {
     // At once: the workers load and warm up while the parent asks for markets and topic.
     supervisor.start()
     for (const warning of this.#layout.warnings) log.warn(warning)
-    const server = this.#serve()
     let failure: unknown
     const prepared = this.#prepare().catch((error) => {
       if (supervisor.draining) return
@@ -92,6 +91,8 @@ class Agent {
       const exitCode = error instanceof ObfeedError ? error.exitCode : EXIT.software
       supervisor.stop(exitCode, FAILED_START_DRAIN_MS)
     })
+    // After the request for the markets is on its way: loading node:http takes a while.
+    const server = this.#serve()
     // Whatever is still being prepared when the end comes is of no interest any more.
     await Promise.race([prepared, supervisor.ended])
     const exitCode = await supervisor.ended
@@ -180,6 +181,7 @@ class Agent {
     const { settings, version, commit } = this.#options
     if (settings.http === 'off') return
     try {
+      const { startStatusServer } = await import('./status.ts')
       this.#server = await startStatusServer(settings.http, {
         view: () => this.#view(),
         metrics: () => {

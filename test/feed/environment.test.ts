@@ -4,7 +4,8 @@ import { once } from 'node:events'
 import { createServer, type RequestListener } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import type { HttpResponse } from '../../src/core/environment.ts'
-import { parseRetryAfter, realEnvironment, WallClock } from '../../src/feed/environment.ts'
+import { realEnvironment, WallClock } from '../../src/feed/environment.ts'
+import { parseRetryAfter } from '../../src/feed/http.ts'
 import { until } from '../support/until.ts'
 
 describe('WallClock', () => {
