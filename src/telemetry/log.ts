@@ -46,10 +46,12 @@ let format = formatText
 const text: ConsolaReporter = { log: (entry) => write(`${formatText(entry)}\n`) }
 const json: ConsolaReporter = { log: (entry) => write(`${formatJson(entry)}\n`) }
 
-// `consola/core` reads no environment: the level comes from `configureLog` alone.
-let logger: ConsolaInstance = create(text)
+let reporter = text
+/** Made for the first message: opening stderr takes longer than all else a process does at start. */
+let logger: ConsolaInstance | undefined
 
-function create(reporter: ConsolaReporter): ConsolaInstance {
+// `consola/core` reads no environment: the level comes from `configureLog` alone.
+function create(): ConsolaInstance {
   return createConsola({
     level,
     reporters: [reporter],
@@ -64,13 +66,15 @@ export function configureLog(options: LogOptions): void {
   name = options.name
   level = LEVELS[options.level]
   format = options.format === 'json' ? formatJson : formatText
-  logger = create(options.format === 'json' ? json : text)
+  reporter = options.format === 'json' ? json : text
+  logger = undefined
 }
 
 function emit(kind: LogLevel, message: string, fields: LogFields | undefined): void {
   if (LEVELS[kind] > level) return
   logStats[kind]++
   // consola takes a lone object argument apart: the message goes first, always.
+  logger ??= create()
   logger[kind](message, fields)
 }
 
