@@ -1,7 +1,8 @@
 /** The order book of one symbol, exact to the last digit, and its top-N view. */
 import { ASK, BID, type LevelChanges } from './changes.ts'
 import { scaledToText } from './decimal.ts'
-import { Side, type SideDifference } from './side.ts'
+import type { SideDifference } from './side-view.ts'
+import { Side } from './side.ts'
 import { isRegularPrice, WideTable } from './wide.ts'
 
 /** The net change of the view by the last `apply`; empty after `load`. */

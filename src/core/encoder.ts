@@ -1,9 +1,10 @@
 /** Writes the record values of one symbol: the JSON of the wire format in README.md, byte by byte. */
 import type { Book } from './book.ts'
-import { scaledBytesMax, writeAscii, writeFixed, writeInteger, writeScaled } from './decimal.ts'
+import { writeAscii, writeInteger } from './decimal.ts'
 import type { InvalidReason, Proof } from './event.ts'
-import type { Slab } from './slab.ts'
-import { isRegularPrice } from './wide.ts'
+import { LevelWriter } from './level-writer.ts'
+import { patch, PatchedNumber } from './patched-number.ts'
+import { type Slab, writeBytes } from './slab.ts'
 
 /** What an exchange message says of itself; `LevelChanges` has this shape. */
 export interface Stamp {
@@ -17,14 +18,7 @@ export interface Stamp {
   readonly receivedUs: number
 }
 
-/** Levels read from a book at a time. */
-const CHUNK = 1024
-const chunkPrice = new Float64Array(CHUNK)
-const chunkSize = new Float64Array(CHUNK)
-
 const QUOTE = 34
-const COMMA = 44
-const OPEN = 91
 const CLOSE = 93
 const CLOSE_OBJECT = 125
 
@@ -42,45 +36,6 @@ const STATE = text.encode(',"state":"')
 
 /** Bytes of everything but header, levels and `nonceText`: ample. */
 const FIELDS_MAX = 400
-/** Bytes of what follows a run of levels. */
-const TAIL_MAX = 64
-
-/** Digits of a number that are written again for each event; those before them stay. */
-const PATCHED = 1e8
-
-/** A number in the template of a symbol's deltas. */
-class Field {
-  /** The template holds as it is for numbers in `[min, limit)`. */
-  min = 0
-  limit = 0
-  /** What the digits that stay say. */
-  base = 0
-  digits = 0
-  /** Where the number begins in the template. */
-  at = 0
-
-  /** The template has `value` at `[start, end)`; -1: the field is absent or null. */
-  set(value: number, start: number, end: number): void {
-    if (value < 0) {
-      this.min = -1
-      this.limit = 0
-      this.base = -1
-      this.digits = 0
-    } else if (value < PATCHED) {
-      const digits = end - start
-      this.min = digits === 1 ? 0 : 10 ** (digits - 1)
-      this.limit = 10 ** digits
-      this.base = 0
-      this.digits = digits
-    } else {
-      this.base = Math.floor(value / PATCHED) * PATCHED
-      this.min = this.base
-      this.limit = this.base + PATCHED
-      this.digits = 8
-    }
-    this.at = end - this.digits
-  }
-}
 
 /** Writes one symbol's events into a slab that all symbols of a worker share. */
 export class EventEncoder {
@@ -93,8 +48,7 @@ export class EventEncoder {
   private readonly heartbeatHead: Uint8Array
   /** `,"proof":…` and, unless the view is the whole book, `,"depth":…`. */
   private readonly snapshotTail: Uint8Array
-  private readonly levelBytesMax: number
-  private readonly depth: number
+  private readonly levels: LevelWriter
   /** First level of each part (bids, then asks, counted on) and, at the end, the level count. */
   private parts: number[] = []
   /**
@@ -103,11 +57,11 @@ export class EventEncoder {
    */
   private template: Uint8Array = new Uint8Array(0)
   private templateEpoch = -1
-  private readonly seq: Field = new Field()
-  private readonly nonce: Field = new Field()
-  private readonly timestamp: Field = new Field()
-  private readonly received: Field = new Field()
-  private readonly published: Field = new Field()
+  private readonly seq: PatchedNumber = new PatchedNumber()
+  private readonly nonce: PatchedNumber = new PatchedNumber()
+  private readonly timestamp: PatchedNumber = new PatchedNumber()
+  private readonly received: PatchedNumber = new PatchedNumber()
+  private readonly published: PatchedNumber = new PatchedNumber()
 
   /** `depth` 0 or Infinity: the whole book. */
   constructor(
@@ -127,14 +81,13 @@ export class EventEncoder {
     this.invalidHead = head('invalid')
     this.heartbeatHead = head('heartbeat')
     const full = depth === 0 || depth === Infinity
-    this.depth = full ? Infinity : depth
+    this.levels = new LevelWriter(book, full ? Infinity : depth, slab)
     this.snapshotTail = text.encode(`,"proof":"${proof}"${full ? '' : `,"depth":${depth}`}`)
-    this.levelBytesMax = scaledBytesMax(book.priceDecimals) + scaledBytesMax(book.sizeDecimals) + 4
   }
 
   /** The whole view in one event. */
   snapshot(epoch: number, seq: number, stamp: Stamp, publishedUs: number): void {
-    this.parts = [0, this.bidCount() + this.askCount()]
+    this.parts = [0, this.levels.count()]
     this.snapshotPart(0, 1, epoch, seq, stamp, publishedUs)
   }
 
@@ -143,27 +96,9 @@ export class EventEncoder {
    * overwrites the slab. A level alone is never split, however long its digits are.
    */
   partsNeeded(maxBytes: number): number {
-    const bidCount = this.bidCount()
-    const count = bidCount + this.askCount()
     const room = maxBytes - this.snapshotHead.length - this.snapshotTail.length - FIELDS_MAX
-    const parts = [0]
-    let used = 0
-    this.slab.beginsWith = undefined
-    for (let from = 0; from < count;) {
-      const read = this.read(from, count, bidCount)
-      for (let i = 0; i < read; i++) {
-        const bytes = this.level(0, chunkPrice[i], chunkSize[i]) + 1
-        if (used > 0 && used + bytes > room) {
-          parts.push(from + i)
-          used = 0
-        }
-        used += bytes
-      }
-      from += read
-    }
-    parts.push(count)
-    this.parts = parts
-    return parts.length - 1
+    this.parts = this.levels.parts(room)
+    return this.parts.length - 1
   }
 
   /** Part `part` of the `parts` that `partsNeeded` just told; the book must not have changed. */
@@ -182,13 +117,13 @@ export class EventEncoder {
     let at = this.begin(this.snapshotHead, epoch, seq, stamp, publishedUs)
     at = writeBytes(slab.bytes, at, this.snapshotTail)
     if (parts > 1) at = writeAscii(slab.bytes, at, `,"part":${part},"parts":${parts}`)
-    const bidCount = this.bidCount()
+    const bidCount = this.levels.bidCount()
     const from = this.parts[part]
     const to = this.parts[part + 1]
     at = writeBytes(slab.bytes, at, BIDS)
-    at = this.view(at, Math.min(from, bidCount), Math.min(to, bidCount), bidCount)
+    at = this.levels.view(at, Math.min(from, bidCount), Math.min(to, bidCount))
     at = writeBytes(slab.bytes, at, ASKS)
-    at = this.view(at, Math.max(from, bidCount), Math.max(to, bidCount), bidCount)
+    at = this.levels.view(at, Math.max(from, bidCount), Math.max(to, bidCount))
     slab.bytes[at] = CLOSE
     slab.bytes[at + 1] = CLOSE_OBJECT
     slab.start = 0
@@ -238,9 +173,9 @@ export class EventEncoder {
       this.templateEpoch = stamp.nonceText === undefined ? epoch : -1
       this.template = slab.beginsWith = slab.bytes.slice(0, at)
     }
-    at = this.levels(at, bids.price, bids.size, bids.count)
+    at = this.levels.write(at, bids.price, bids.size, bids.count)
     at = writeBytes(slab.bytes, at, ASKS)
-    at = this.levels(at, asks.price, asks.size, asks.count)
+    at = this.levels.write(at, asks.price, asks.size, asks.count)
     const bytes = slab.bytes
     bytes[at] = CLOSE
     bytes[at + 1] = CLOSE_OBJECT
@@ -268,14 +203,6 @@ export class EventEncoder {
     publishedUs: number,
   ): void {
     this.short(this.heartbeatHead, epoch, seq, STATE, state, receivedUs, publishedUs)
-  }
-
-  private bidCount(): number {
-    return Math.min(this.book.bids.count, this.depth)
-  }
-
-  private askCount(): number {
-    return Math.min(this.book.asks.count, this.depth)
   }
 
   /** Writes everything up to the levels or the proof, with room for what follows; ends the template. */
@@ -355,91 +282,4 @@ export class EventEncoder {
     slab.start = 0
     slab.end = at
   }
-
-  /** Reads view levels `[from, …)` of one side (bids first, counted on) into the chunk. */
-  private read(from: number, to: number, bidCount: number): number {
-    const inBids = from < bidCount
-    const end = inBids && to > bidCount ? bidCount : to
-    const wanted = end - from < CHUNK ? end - from : CHUNK
-    if (inBids) return this.book.bids.read(from, wanted, chunkPrice, chunkSize)
-    return this.book.asks.read(from - bidCount, wanted, chunkPrice, chunkSize)
-  }
-
-  /** Writes view levels `[from, to)`, all of one side. */
-  private view(at: number, from: number, to: number, bidCount: number): number {
-    const start = at
-    while (from < to) {
-      const read = this.read(from, to, bidCount)
-      if (at > start) {
-        this.slab.ensure(at + 1)
-        this.slab.bytes[at++] = COMMA
-      }
-      at = this.levels(at, chunkPrice, chunkSize, read)
-      from += read
-    }
-    this.slab.ensure(at + FIELDS_MAX)
-    return at
-  }
-
-  /** Writes `[price,size]` pairs with commas between; leaves room for what follows the levels. */
-  private levels(at: number, price: Float64Array, size: Float64Array, count: number): number {
-    const book = this.book
-    const slab = this.slab
-    const priceDecimals = book.priceDecimals
-    const sizeDecimals = book.sizeDecimals
-    slab.ensure(at + count * this.levelBytesMax + TAIL_MAX)
-    const bytes = slab.bytes
-    if (book.wide.count > 0) return this.wideLevels(at, price, size, count)
-    for (let i = 0; i < count; i++) {
-      if (i > 0) bytes[at++] = COMMA
-      bytes[at++] = OPEN
-      at = writeScaled(bytes, at, price[i], priceDecimals)
-      bytes[at++] = COMMA
-      at = writeScaled(bytes, at, size[i], sizeDecimals)
-      bytes[at++] = CLOSE
-    }
-    return at
-  }
-
-  /** The same for a book that has wide values somewhere. */
-  private wideLevels(at: number, price: Float64Array, size: Float64Array, count: number): number {
-    for (let i = 0; i < count; i++) {
-      if (i > 0) this.slab.bytes[at++] = COMMA
-      at = this.level(at, price[i], size[i])
-    }
-    this.slab.ensure(at + TAIL_MAX)
-    return at
-  }
-
-  /** Writes one level, wide or not, and leaves room for the next regular one. */
-  private level(at: number, price: number, size: number): number {
-    const book = this.book
-    const slab = this.slab
-    slab.ensure(at + this.levelBytesMax)
-    slab.bytes[at++] = OPEN
-    if (isRegularPrice(price)) at = writeScaled(slab.bytes, at, price, book.priceDecimals)
-    else at = this.text(at, book.wide.priceText(price))
-    slab.bytes[at++] = COMMA
-    if (size >= 0) at = writeScaled(slab.bytes, at, size, book.sizeDecimals)
-    else at = this.text(at, book.wide.sizeText(size))
-    slab.bytes[at++] = CLOSE
-    slab.ensure(at + this.levelBytesMax)
-    return at
-  }
-
-  private text(at: number, value: string): number {
-    this.slab.ensure(at + value.length + this.levelBytesMax)
-    return writeAscii(this.slab.bytes, at, value)
-  }
-}
-
-/** For short runs a loop beats the call into `set`. */
-function writeBytes(bytes: Uint8Array, at: number, source: Uint8Array): number {
-  for (let i = 0; i < source.length; i++) bytes[at + i] = source[i]
-  return at + source.length
-}
-
-/** Writes the digits that may have changed over those of the template. */
-function patch(bytes: Uint8Array, field: Field, value: number): void {
-  writeFixed(bytes, field.at, (value - field.base) | 0, field.digits)
 }

@@ -33,7 +33,7 @@ export const EXIT_TEXT: Readonly<Record<number, string>> = {
   69: 'a required service is not available (exchange metadata, Kafka)',
   70: 'a worker kept crashing: restart budget spent',
   71: 'the operating system refused (taskset, spawn)',
-  73: 'an output cannot be created',
+  73: 'an output cannot be written',
   75: 'temporary failure, try again',
   77: 'permission denied',
   78: 'wrong configuration or partition map',

@@ -29,7 +29,10 @@ export interface EventHeader {
   readonly symbol: string
   /** When this unbroken run began, ms; strictly greater for every new run of a symbol. */
   readonly epoch: number
-  /** 0 for the epoch's first snapshot, +1 for every delta or invalid. */
+  /**
+   * 0 for the epoch's first snapshot, +1 for every delta or invalid. Also 0 for the only record of
+   * an epoch that just takes back what a writer which died had published: an invalid.
+   */
   readonly seq: number
   /** Microseconds since 1970 when the frame reached user code. */
   readonly receivedUs: number

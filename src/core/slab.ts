@@ -47,3 +47,12 @@ export function copyBytes(
 ): void {
   copy.call(from, to, at, start, end)
 }
+
+/**
+ * Writes all of `source` at `at`; returns the position after it. For short runs a loop beats the
+ * call into `set`.
+ */
+export function writeBytes(bytes: Uint8Array, at: number, source: Uint8Array): number {
+  for (let i = 0; i < source.length; i++) bytes[at + i] = source[i]
+  return at + source.length
+}

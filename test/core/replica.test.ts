@@ -32,6 +32,16 @@ const tables: Record<string, readonly Step[]> = {
     [snapshot(5, 2, '[[10,3]]'), 'checkpoint', true, '3'],
     [delta(5, 3, '[[10,4]]'), 'delta', true, '4'],
   ],
+  'a successor takes back what a dead writer left, then begins anew': [
+    [snapshot(5, 0), 'snapshot', true, '1'],
+    [delta(5, 1), 'delta', true, '2'],
+    [invalid(6, 0), 'invalid', false],
+    [delta(5, 2), 'zombie', false],
+    [heartbeat(6, 0, 'invalid'), 'heartbeat', false],
+    [invalid(6, 0), 'invalid', false],
+    [snapshot(7, 0), 'snapshot', true, '1'],
+    [delta(7, 1), 'delta', true, '2'],
+  ],
   'a late joiner waits for a snapshot': [
     [delta(5, 8), 'waiting', false],
     [heartbeat(5, 8), 'heartbeat', false],
