@@ -32,6 +32,14 @@ export interface Connection {
   acks: Ack[]
 }
 
+export interface ConnectionStats {
+  readonly id: number
+  readonly frames: number
+  readonly bytes: number
+  readonly products: number
+  readonly heartbeats: boolean
+}
+
 export function newConnection(id: number, nowMs: number): Connection {
   return {
     id,
@@ -49,6 +57,16 @@ export function newConnection(id: number, nowMs: number): Connection {
     others: new Map(),
     pending: [],
     acks: [],
+  }
+}
+
+export function statsOf(connection: Connection): ConnectionStats {
+  return {
+    id: connection.id,
+    frames: connection.frames,
+    bytes: connection.bytes,
+    products: connection.level2.size,
+    heartbeats: connection.heartbeatDueMs !== Infinity,
   }
 }
 

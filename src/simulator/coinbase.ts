@@ -6,43 +6,30 @@ import {
   newConnection,
   parseClientMessage,
   RateLimit,
+  statsOf,
 } from './coinbase-connection.ts'
-import type { Ack, ClientMessage, Connection } from './coinbase-connection.ts'
-import { isExchangeFault, Trigger } from './faults.ts'
-import type { ExchangeFaultKind, FaultSpec } from './faults.ts'
-import { FrameEncoder } from './frames.ts'
-import { FrameHistory } from './frame-history.ts'
-import { bookDigest, Market } from './market.ts'
-import type { BookTruth } from './market.ts'
-import { aliasOf, listProducts } from './products.ts'
-import type { Product, ProductSpec } from './products.ts'
+import type { Connection, ConnectionStats } from './coinbase-connection.ts'
+import { CoinbaseFaults } from './coinbase-faults.ts'
+import type { Declared } from './coinbase-faults.ts'
+import { Level2Frames } from './coinbase-level2.ts'
+import { CoinbaseMarkets } from './coinbase-markets.ts'
+import type { MarketsOptions } from './coinbase-markets.ts'
+import { HEARTBEAT_MS, subscribedTo, Subscriptions } from './coinbase-subscriptions.ts'
+import type { SubscriptionRules } from './coinbase-subscriptions.ts'
+import type { FaultSpec } from './faults.ts'
+import type { Market } from './market.ts'
 import { hashText, Random } from './random.ts'
 
-export interface ExchangeOptions {
-  /** Names, specifications, or how many products of a realistic list. */
-  readonly symbols: number | readonly (string | ProductSpec)[]
-  readonly seed?: number
-  /** Levels a side; a product with few ticks below its price has fewer bids. 100. */
-  readonly levels?: number
+export interface ExchangeOptions extends MarketsOptions, SubscriptionRules {
   /** Market frames per second over all products, whether somebody listens or not. 100. */
   readonly rate?: number
   /** Changes per frame, on average; they are 1 to 2 updates - 1, now and then none. 2. */
   readonly updates?: number
-  /** 0: all products are equally busy; 1: Zipf, the first is the busiest. */
-  readonly skew?: number
-  /** Versions per product that can be rebuilt at least, and frames remembered. 1024. */
-  readonly history?: number
-  /** Connections whose frames are remembered. 256. */
-  readonly connectionsRemembered?: number
   /** Client rules, both per second and over the whole exchange (as if all came from one IP). */
   readonly connectsPerSecond?: number
   readonly messagesPerSecond?: number
   /** What a client message over the limit costs: an error reply (and no effect), or the socket. */
   readonly overLimit?: 'error' | 'disconnect'
-  /** One unknown product: the whole message is refused (default), or it is skipped. */
-  readonly unknownProduct?: 'refuse' | 'skip'
-  /** Milliseconds from the first data of a subscription to its acknowledgement. 5. */
-  readonly ackDelayMs?: number
   /** Levels of snapshots per tick, over all connections; at least one snapshot. 60,000. */
   readonly snapshotLevelsPerTick?: number
   /** After a pause in ticks at most this much of the market is caught up with. 1,000. */
@@ -58,25 +45,6 @@ export interface ExchangeOutput {
   close(connection: number, code: number, reason: string): void
   /** False holds the next snapshot of this connection back until a later tick. */
   ready?(connection: number): boolean
-}
-
-/** A fault that struck inside the exchange. */
-export interface Declared {
-  readonly kind: ExchangeFaultKind
-  readonly variant: string
-  readonly connection: number
-  readonly wireSymbol: string
-  /** Of the frame that was wrong; for `stall` the first that was not sent. */
-  readonly sequence: number
-  readonly version: number
-}
-
-export interface ConnectionStats {
-  readonly id: number
-  readonly frames: number
-  readonly bytes: number
-  readonly products: number
-  readonly heartbeats: boolean
 }
 
 export interface ExchangeStats {
@@ -96,8 +64,6 @@ export interface ExchangeStats {
 
 const SUBSCRIBE_WITHIN_MS = 5_000
 const IDLE_MS = 90_000
-const HEARTBEAT_MS = 1_000
-const PUBLIC_CHANNELS = new Set(['ticker', 'ticker_batch', 'market_trades', 'candles', 'status'])
 const encoder = new TextEncoder()
 
 /**
@@ -105,8 +71,7 @@ const encoder = new TextEncoder()
  * Time never runs by itself; `tick` brings everything up to its argument. A market moves whether
  * or not somebody listens; frames of one connection share one sequence, from 0.
  */
-export class CoinbaseExchange {
-  readonly products: readonly Product[]
+export class CoinbaseExchange extends CoinbaseMarkets {
   readonly stats: ExchangeStats = {
     connectionsOpen: 0,
     connectionsOpened: 0,
@@ -119,32 +84,23 @@ export class CoinbaseExchange {
     versions: 0,
   }
   /** Faults that struck inside the exchange, the last 1,000. */
-  readonly declared: Declared[] = []
+  readonly declared: readonly Declared[]
   /** While true the market stands still; everything else goes on. */
   paused = false
 
   readonly #output: ExchangeOutput
-  readonly #markets: Market[]
-  readonly #wireBytes: Uint8Array[]
-  /** Both spellings and aliases -> product index. */
-  readonly #names = new Map<string, number>()
   readonly #connections = new Map<number, Connection>()
   /** Connections whose updates of a product flow. */
   readonly #listeners: Connection[][]
-  readonly #history: FrameHistory
-  readonly #random: Random
-  readonly #faultRandom: Random
-  readonly #weights: Float64Array
-  readonly #frames = new FrameEncoder()
+  readonly #faults: CoinbaseFaults
+  readonly #subscriptions: Subscriptions
+  readonly #frames: Level2Frames
   readonly #connects: RateLimit
   readonly #messages: RateLimit
   readonly #updates: number
   readonly #overLimit: 'error' | 'disconnect'
-  readonly #unknownProduct: 'refuse' | 'skip'
-  readonly #ackDelayMs: number
   readonly #snapshotLevels: number
   readonly #catchUpMs: number
-  #faults: Trigger[] = []
   #rate: number
   #nextId = 1
   #nowMs = NaN
@@ -152,39 +108,22 @@ export class CoinbaseExchange {
   #owed = 0
 
   constructor(options: ExchangeOptions, output: ExchangeOutput) {
-    const seed = options.seed ?? 1
-    this.products = listProducts(options.symbols)
+    super(options)
     this.#output = output
-    this.#random = new Random(seed)
-    this.#faultRandom = new Random(hashText('faults', seed))
-    const history = options.history ?? 1024
-    const levels = options.levels ?? 100
-    this.#markets = this.products.map((product) =>
-      new Market(product, new Random(hashText(product.wireSymbol, seed)), { levels, history })
-    )
-    this.#wireBytes = this.products.map((product) => encoder.encode(product.wireSymbol))
+    this.#frames = new Level2Frames(this.products)
     this.#listeners = this.products.map(() => [])
-    for (const product of this.products) {
-      const alias = aliasOf(product)
-      if (alias !== undefined) {
-        this.#names.set(alias, product.index)
-        this.#names.set(alias.replace('-', '/'), product.index)
-      }
-    }
-    // A product of its own wins over the alias of another.
-    for (const product of this.products) {
-      this.#names.set(product.wireSymbol, product.index)
-      this.#names.set(product.symbol, product.index)
-    }
-    this.#history = new FrameHistory(history, options.connectionsRemembered ?? 256)
-    this.#weights = cumulativeWeights(this.products.length, options.skew ?? 0)
+    const random = new Random(hashText('faults', options.seed ?? 1))
+    this.#faults = new CoinbaseFaults(this.names, random)
+    this.declared = this.#faults.declared
+    this.#subscriptions = new Subscriptions(options, this.names, {
+      refused: (connection, message, nowMs) => this.#error(connection, message, nowMs),
+      unsubscribed: (connection, product) => this.#unlisten(connection, product),
+    })
     this.#connects = new RateLimit(options.connectsPerSecond ?? 8)
     this.#messages = new RateLimit(options.messagesPerSecond ?? 8)
     this.#rate = options.rate ?? 100
     this.#updates = options.updates ?? 2
     this.#overLimit = options.overLimit ?? 'error'
-    this.#unknownProduct = options.unknownProduct ?? 'refuse'
-    this.#ackDelayMs = options.ackDelayMs ?? 5
     this.#snapshotLevels = options.snapshotLevelsPerTick ?? 60_000
     this.#catchUpMs = options.catchUpMs ?? 1000
     for (const fault of options.faults ?? []) this.inject(fault)
@@ -199,7 +138,7 @@ export class CoinbaseExchange {
     }
     const id = this.#nextId++
     this.#connections.set(id, newConnection(id, nowMs))
-    this.#history.opened(id)
+    this.history.opened(id)
     this.stats.connectionsOpened++
     this.stats.connectionsOpen++
     return id
@@ -228,7 +167,7 @@ export class CoinbaseExchange {
     }
     const message = parseClientMessage(text)
     if (typeof message === 'string') return this.#error(connection, message, nowMs)
-    this.#subscription(connection, message, nowMs)
+    this.#subscriptions.receive(connection, message, nowMs)
   }
 
   /** Brings the exchange up to `nowMs`: rules, snapshots, acknowledgements, heartbeats, market. */
@@ -251,7 +190,7 @@ export class CoinbaseExchange {
         if (this.#output.ready?.(connection.id) === false) break
         const { product, ack } = connection.pending.shift()!
         levels -= this.#snapshot(connection, product, nowMs)
-        if (ack.dueMs === Infinity) ack.dueMs = nowMs + this.#ackDelayMs
+        if (ack.dueMs === Infinity) ack.dueMs = nowMs + this.#subscriptions.ackDelayMs
       }
       while (connection.acks.length > 0 && connection.acks[0]!.dueMs <= nowMs) {
         connection.acks.shift()
@@ -275,8 +214,8 @@ export class CoinbaseExchange {
   /** Makes this many market frames now, paused or not. */
   advance(frames: number, nowMs: number): void {
     for (let i = 0; i < frames; i++) {
-      const product = this.products.length === 1 ? 0 : this.#draw()
-      const market = this.#markets[product]!
+      const product = this.draw()
+      const market = this.markets[product]!
       market.step(this.#updates)
       this.stats.versions++
       if (this.#listeners[product]!.length > 0) this.#publish(market, product, nowMs)
@@ -310,184 +249,15 @@ export class CoinbaseExchange {
 
   /** Arms an exchange fault; line faults are not the exchange's and are ignored. */
   inject(spec: FaultSpec): void {
-    if (!isExchangeFault(spec.kind)) return
-    this.#faults.push(new Trigger(spec, this.#faultRandom))
+    this.#faults.inject(spec)
   }
 
   clearFaults(): void {
-    this.#faults = []
-  }
-
-  /** The product of a wire symbol, unified symbol or alias. */
-  product(name: string): Product | undefined {
-    const index = this.#names.get(name)
-    return index === undefined ? undefined : this.products[index]
-  }
-
-  /** The book as it is now; undefined for an unknown symbol. */
-  truth(symbol: string, depth = Infinity): BookTruth | undefined {
-    const market = this.#market(symbol)
-    return market?.bookAt(market.version, depth)
-  }
-
-  /** Version of the book now; each market frame of the product adds one. -1: unknown symbol. */
-  version(symbol: string): number {
-    return this.#market(symbol)?.version ?? -1
-  }
-
-  /** Rebuilds a former state, cheaply for neighbouring versions; undefined beyond the history. */
-  bookAt(symbol: string, version: number, depth = Infinity): BookTruth | undefined {
-    return this.#market(symbol)?.bookAt(version, depth)
-  }
-
-  /** `bookDigest` of that state; undefined beyond the history. */
-  digestAt(symbol: string, version: number, depth = Infinity): number | undefined {
-    const book = this.bookAt(symbol, version, depth)
-    return book === undefined ? undefined : bookDigest(book.bids, book.asks)
-  }
-
-  /**
-   * Version that a client of `connection` has after the frame `nonce` (any channel's); -1 when it
-   * had no data of the symbol by then, or that is forgotten. Frames count as sent by the
-   * exchange, whatever faults did to them on their way.
-   */
-  versionAtNonce(symbol: string, connection: number, nonce: number): number {
-    const index = this.#names.get(symbol)
-    return index === undefined ? -1 : this.#history.versionAt(connection, index, nonce)
-  }
-
-  /**
-   * The book that is true as of `nonce`. Sequences are per connection: with `'any'` the answer
-   * has one book for each remembered connection in which the frame `nonce` was about the symbol.
-   */
-  truthAtNonce(
-    symbol: string,
-    connection: number | 'any',
-    nonce: number,
-    depth = Infinity,
-  ): BookTruth[] {
-    const index = this.#names.get(symbol)
-    if (index === undefined) return []
-    const connections = connection === 'any'
-      ? this.#history.connectionsWith(index, nonce)
-      : [connection]
-    const versions = new Set<number>()
-    for (const id of connections) versions.add(this.#history.versionAt(id, index, nonce))
-    const books: BookTruth[] = []
-    for (const version of versions) {
-      const book = version < 0 ? undefined : this.#markets[index]!.bookAt(version, depth)
-      if (book !== undefined) books.push(book)
-    }
-    return books
-  }
-
-  /** The client could not know better: its snapshot was wrong and nothing on the wire told. */
-  isTainted(symbol: string, connection: number, nonce: number): boolean {
-    const index = this.#names.get(symbol)
-    return index !== undefined && this.#history.tainted(connection, index, nonce)
+    this.#faults.clear()
   }
 
   connectionStats(): ConnectionStats[] {
-    return [...this.#connections.values()].map((connection) => ({
-      id: connection.id,
-      frames: connection.frames,
-      bytes: connection.bytes,
-      products: connection.level2.size,
-      heartbeats: connection.heartbeatDueMs !== Infinity,
-    }))
-  }
-
-  #market(symbol: string): Market | undefined {
-    const index = this.#names.get(symbol)
-    return index === undefined ? undefined : this.#markets[index]
-  }
-
-  #draw(): number {
-    const weights = this.#weights
-    const mark = this.#random.next() * weights[weights.length - 1]!
-    let low = 0
-    let high = weights.length - 1
-    while (low < high) {
-      const middle = (low + high) >>> 1
-      if (weights[middle]! <= mark) low = middle + 1
-      else high = middle
-    }
-    return low
-  }
-
-  #subscription(connection: Connection, message: ClientMessage, nowMs: number): void {
-    const { channel, productIds: ids } = message
-    const on = message.type === 'subscribe'
-    if (channel === 'heartbeats') {
-      if (!on) connection.heartbeatDueMs = Infinity
-      else if (connection.heartbeatDueMs === Infinity) {
-        connection.heartbeatDueMs = nowMs + HEARTBEAT_MS
-      }
-    } else if (channel === 'level2') {
-      const products = this.#resolve(connection, ids, nowMs)
-      if (products === undefined) return
-      if (on) return this.#subscribe(connection, products, nowMs)
-      for (const product of products) {
-        connection.level2.delete(product)
-        connection.stalled.delete(product)
-        this.#unlisten(connection, product)
-        connection.pending = connection.pending.filter((one) => one.product !== product)
-      }
-      for (const ack of connection.acks) {
-        const waiting = connection.pending.some((one) => one.ack === ack)
-        if (ack.dueMs === Infinity && !waiting) ack.dueMs = nowMs
-      }
-    } else if (PUBLIC_CHANNELS.has(channel)) {
-      const listed = connection.others.get(channel) ?? new Set<string>()
-      for (const id of ids) {
-        if (on) listed.add(id)
-        else listed.delete(id)
-      }
-      connection.others.set(channel, listed)
-      if (listed.size === 0 && !on) connection.others.delete(channel)
-    } else {
-      // What the exchange answers to private and to unknown channels alike.
-      return this.#error(connection, 'authentication failure', nowMs)
-    }
-    if (on) connection.subscribed = true
-    connection.acks.push({ dueMs: nowMs + this.#ackDelayMs })
-  }
-
-  #resolve(connection: Connection, ids: readonly string[], nowMs: number): number[] | undefined {
-    if (ids.length === 0) {
-      this.#error(connection, 'product_ids is required for channel level2', nowMs)
-      return undefined
-    }
-    const products: number[] = []
-    let unknown = 0
-    for (const id of ids) {
-      const product = id.includes('/') ? undefined : this.#names.get(id)
-      if (product === undefined) {
-        unknown++
-        this.#error(connection, `${id} is not a valid product`, nowMs)
-      } else if (!products.includes(product)) {
-        products.push(product)
-      }
-    }
-    if (unknown > 0 && (this.#unknownProduct === 'refuse' || products.length === 0)) {
-      return undefined
-    }
-    return products
-  }
-
-  #subscribe(connection: Connection, products: readonly number[], nowMs: number): void {
-    connection.subscribed = true
-    const ack: Ack = { dueMs: Infinity }
-    let fresh = 0
-    for (const product of products) {
-      // Subscribed already: only the acknowledgement, no second snapshot.
-      if (connection.level2.has(product)) continue
-      connection.level2.add(product)
-      connection.pending.push({ product, ack })
-      fresh++
-    }
-    if (fresh === 0) ack.dueMs = nowMs + this.#ackDelayMs
-    connection.acks.push(ack)
+    return [...this.#connections.values()].map(statsOf)
   }
 
   /** A new list each time: a loop over the old one may be under way. */
@@ -499,143 +269,63 @@ export class CoinbaseExchange {
 
   /** Gives the number of levels it took. */
   #snapshot(connection: Connection, product: number, nowMs: number): number {
-    const market = this.#markets[product]!
-    const fault = this.#struck('wrong-snapshot', connection, product, nowMs)
+    const market = this.markets[product]!
+    const fault = this.#faults.struck('wrong-snapshot', connection, product, nowMs)
     const variant = fault?.spec.variant ?? 'stale'
     const missing = fault !== undefined && variant === 'missing'
-    let omitted = missing ? 0 : -1
-    const frames = this.#frames
-    frames.begin(market, this.#wireBytes[product]!, true, nowMs)
-    let wrong = false
-    if (fault !== undefined && !missing) wrong = this.#crossing(market)
-    for (let side = 0; side < 2; side++) {
-      const levels = market.sides[side]!
-      for (let i = levels.count - 1; i >= 0; i--) {
-        // The third best level of a side is the one that is missing.
-        if (omitted >= 0 && (levels.count - 1 - i === 2 || levels.count < 3)) {
-          omitted = -1
-          wrong = true
-          continue
-        }
-        const key = levels.keys[i]!
-        frames.level(side, side === BID ? key : -key, levels.lots[i]!)
-      }
-    }
-    frames.finish()
+    const defect = fault === undefined ? undefined : missing ? 'missing' : 'crossed'
+    const wrong = this.#frames.snapshot(market, product, defect, nowMs)
     if (fault !== undefined) {
-      if (wrong) this.#declare('wrong-snapshot', variant, connection, market)
+      if (wrong) this.#faults.declare('wrong-snapshot', variant, connection, market)
       else fault.refund()
     }
     const sequence = connection.sequence
-    this.#history.delivered(connection.id, product, sequence, market.version)
-    this.#history.snapshotDelivered(connection.id, product, sequence, missing && wrong)
+    this.history.delivered(connection.id, product, sequence, market.version)
+    this.history.snapshotDelivered(connection.id, product, sequence, missing && wrong)
     this.#listeners[product]!.push(connection)
-    this.#send(connection, frames.stamped(sequence), nowMs)
+    this.#send(connection, this.#frames.stamped(sequence), nowMs)
     return market.sides[BID].count + market.sides[ASK].count
-  }
-
-  /** Writes a level that crosses the book into the frame; false when there is no way to. */
-  #crossing(market: Market): boolean {
-    const ask = market.best(ASK)
-    const bid = market.best(BID)
-    if (Number.isNaN(bid) || Number.isNaN(ask)) return false
-    this.#frames.level(BID, ask, Math.max(1, Math.round(market.product.meanLots)))
-    return true
   }
 
   #publish(market: Market, product: number, nowMs: number): void {
     const listeners = this.#listeners[product]!
-    this.#update(market, product, false, nowMs)
+    this.#frames.update(market, product, undefined, nowMs)
     for (let i = 0; i < listeners.length; i++) {
       const connection = listeners[i]!
       if (connection.closed) continue
       if (connection.stalled.size > 0 && connection.stalled.has(product)) continue
-      if (this.#faults.length > 0 && this.#strike(connection, market, product, nowMs)) continue
+      if (this.#faults.isArmed && this.#strike(connection, market, product, nowMs)) continue
       const sequence = connection.sequence
-      this.#history.delivered(connection.id, product, sequence, market.version)
+      this.history.delivered(connection.id, product, sequence, market.version)
       this.#send(connection, this.#frames.stamped(sequence), nowMs)
     }
   }
 
-  #update(market: Market, product: number, crossed: boolean, nowMs: number): boolean {
-    const frames = this.#frames
-    const log = market.log
-    frames.begin(market, this.#wireBytes[product]!, false, nowMs)
-    for (let i = market.changed; i < log.changes; i++) {
-      const side = log.side[i]!
-      const key = log.key[i]!
-      frames.level(side, side === BID ? key : -key, log.now[i]!)
-    }
-    const done = crossed && this.#crossing(market)
-    frames.finish()
-    return done
-  }
-
   /** True when the frame of this connection was dealt with. */
   #strike(connection: Connection, market: Market, product: number, nowMs: number): boolean {
-    if (this.#struck('stall', connection, product, nowMs) !== undefined) {
+    if (this.#faults.struck('stall', connection, product, nowMs) !== undefined) {
       connection.stalled.add(product)
-      this.#declare('stall', 'until subscribed anew', connection, market)
+      this.#faults.declare('stall', 'until subscribed anew', connection, market)
       return true
     }
-    const fault = this.#struck('crossed', connection, product, nowMs)
+    const fault = this.#faults.struck('crossed', connection, product, nowMs)
     if (fault === undefined) return false
     const sequence = connection.sequence
-    if (this.#update(market, product, true, nowMs)) {
-      this.#declare('crossed', 'a bid at the best ask', connection, market)
+    if (this.#frames.update(market, product, 'crossed', nowMs)) {
+      this.#faults.declare('crossed', 'a bid at the best ask', connection, market)
     } else {
       fault.refund()
     }
-    this.#history.delivered(connection.id, product, sequence, market.version)
+    this.history.delivered(connection.id, product, sequence, market.version)
     const bytes = this.#frames.stamped(sequence)
     // The frame of the others is the true one again.
-    this.#update(market, product, false, nowMs)
+    this.#frames.update(market, product, undefined, nowMs)
     this.#send(connection, bytes, nowMs)
     return true
   }
 
-  #struck(
-    kind: ExchangeFaultKind,
-    connection: Connection,
-    product: number,
-    nowMs: number,
-  ): Trigger | undefined {
-    for (const trigger of this.#faults) {
-      const { spec } = trigger
-      if (spec.kind !== kind) continue
-      if (spec.connection !== undefined && spec.connection !== connection.id) continue
-      if (spec.symbol !== undefined && this.#names.get(spec.symbol) !== product) continue
-      if (trigger.hit(nowMs)) return trigger
-    }
-    return undefined
-  }
-
-  #declare(
-    kind: ExchangeFaultKind,
-    variant: string,
-    connection: Connection,
-    market: Market,
-  ): void {
-    this.declared.push({
-      kind,
-      variant,
-      connection: connection.id,
-      wireSymbol: market.product.wireSymbol,
-      sequence: connection.sequence,
-      version: market.version,
-    })
-    if (this.declared.length > 1000) this.declared.shift()
-  }
-
   #acknowledge(connection: Connection, nowMs: number): void {
-    const subscriptions: Record<string, string[]> = {}
-    if (connection.heartbeatDueMs !== Infinity) subscriptions['heartbeats'] = ['heartbeats']
-    if (connection.level2.size > 0) {
-      subscriptions['level2'] = [...connection.level2].map((index) =>
-        this.products[index]!.wireSymbol
-      )
-    }
-    for (const [channel, ids] of connection.others) subscriptions[channel] = [...ids]
+    const subscriptions = subscribedTo(connection, this.products)
     this.#sendText(
       connection,
       channelFrame(connection, 'subscriptions', { subscriptions }, nowMs),
@@ -680,14 +370,4 @@ export class CoinbaseExchange {
     this.disconnected(connection.id)
     this.#output.close(connection.id, code, reason)
   }
-}
-
-function cumulativeWeights(count: number, skew: number): Float64Array {
-  const weights = new Float64Array(count)
-  let sum = 0
-  for (let i = 0; i < count; i++) {
-    sum += 1 / Math.pow(i + 1, skew)
-    weights[i] = sum
-  }
-  return weights
 }
