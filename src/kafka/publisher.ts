@@ -1,16 +1,20 @@
 /**
- * The Kafka sink: queues, bounds and conflation. Order is kept per stream, nothing is sent twice
- * under two identities, and memory is bounded whatever the cluster does.
+ * The Kafka sink: lanes, their leaders and what becomes of a send. Order is kept per stream, nothing
+ * is sent twice under two identities, and memory is bounded whatever the cluster does.
  */
 import { Buffer } from 'node:buffer'
 import type { Environment, Timer } from '../core/environment.ts'
 import { EXIT, ObfeedError } from '../core/errors.ts'
 import type { PlannedSymbol } from '../core/instrument.ts'
-import { KIND_INVALID, LATENCY_BUCKETS_S } from '../sinks/sink.ts'
+import { Backlog } from '../sinks/backlog.ts'
+import { Flushes } from '../sinks/flushes.ts'
+import { KIND_INVALID } from '../sinks/sink.ts'
 import type { EventKind, Sink, SinkEvents, SinkStats } from '../sinks/sink.ts'
-import { backoffMs, Group } from './group.ts'
+import { countSent, newSinkStats } from '../sinks/stats.ts'
+import { Group } from './group.ts'
 import type { GroupOwner } from './group.ts'
 import { Lane } from './lane.ts'
+import { LeaderWatch } from './leaders.ts'
 import type { Wire } from './wire.ts'
 
 export interface PublisherOptions {
@@ -24,8 +28,6 @@ export interface PublisherOptions {
 
 /** A connection to the cluster must come about this soon at start. */
 const START_TIMEOUT_MS = 15_000
-const LEADERS_TIMEOUT_MS = 15_000
-const LEADERS_INTERVAL_MS = 180_000
 /** A partition the cluster does not know for so long is gone. */
 const MISSING_TIMEOUT_MS = 30_000
 /** Columns of a queued record. */
@@ -34,32 +36,15 @@ const RECORD_OVERHEAD = 64
 const HARD_LIMIT = 2
 const LOW_WATER = 0.5
 
-interface Flush {
-  /** By lane: the first serial that is not waited for. */
-  readonly targets: readonly number[]
-  readonly lost: number
-  readonly timer: Timer
-  resolve(complete: boolean): void
-}
-
 export class Publisher implements Sink {
-  readonly stats: SinkStats = {
-    connected: false,
-    queuedRecords: 0,
-    queuedBytes: 0,
-    sentRecords: 0,
-    sentBytes: 0,
-    droppedRecords: 0,
-    errors: 0,
-    retries: 0,
-    latencyBuckets: new Array(LATENCY_BUCKETS_S.length + 1).fill(0),
-    latencySumS: 0,
-    latencyCount: 0,
-  }
+  readonly stats: SinkStats = newSinkStats()
   readonly #options: PublisherOptions
   readonly #environment: Environment
   readonly #wire: Wire
   readonly #owner: GroupOwner
+  readonly #backlog: Backlog
+  readonly #flushes: Flushes
+  readonly #leaders: LeaderWatch
   #events: SinkEvents | undefined
   #keys: Uint8Array[] = []
 
@@ -69,26 +54,13 @@ export class Publisher implements Sink {
   #laneOf: Lane[] = []
   readonly #groups = new Map<number, Group>()
 
-  /** Bytes and overhead of what waits or is in flight. */
-  #cost = 0
-  /** By stream: 1 from `dropped` to `writable`. */
-  #blocked = new Uint8Array(0)
   /** By stream: acknowledged sends of its group when it was blocked. */
   #blockedAt = new Float64Array(0)
-  #blockedCount = 0
-  #lostRecords = 0
   #pressure = false
   #failed = false
   #closed = false
-  #flushes: Flush[] = []
 
   #patrol: Timer | undefined
-  #leadersTimer: Timer | undefined
-  #leadersCall = 0
-  #leadersBusy = false
-  /** Something failed while the leaders were being read: what comes may be old already. */
-  #leadersAgain = false
-  #leadersFailures = 0
   /** While `start` waits. */
   #starting: { resolve(): void; reject(error: Error): void; lastError: Error } | undefined
 
@@ -104,6 +76,16 @@ export class Publisher implements Sink {
       settled: () => this.#settled(),
       unavailable: (error) => this.#unavailable(error),
     }
+    this.#backlog = new Backlog(this.stats, RECORD_OVERHEAD, this.#lanes, {
+      dropped: (stream, events) => this.#dropped(stream, events),
+      canResume: (stream) => this.#canResume(stream),
+      writable: (stream) => this.#events?.writable(stream),
+    })
+    this.#flushes = new Flushes(environment, this.#lanes)
+    this.#leaders = new LeaderWatch(environment, wire, {
+      leadersRead: (leaders) => this.#leadersRead(leaders),
+      leadersFailed: (error) => this.#leadersFailed(error),
+    })
   }
 
   /**
@@ -112,9 +94,9 @@ export class Publisher implements Sink {
    */
   start(streams: readonly PlannedSymbol[], events: SinkEvents): Promise<void> {
     this.#events = events
-    this.#blocked = new Uint8Array(streams.length)
     this.#blockedAt = new Float64Array(streams.length)
     this.#laneOf = streams.map(({ partition }) => this.#laneFor(partition))
+    this.#backlog.start(this.#laneOf)
     for (const { symbol } of streams) this.#keys.push(Buffer.from(symbol))
     return new Promise((resolve, reject) => {
       const timer = this.#environment.setTimer(START_TIMEOUT_MS, () => {
@@ -129,7 +111,7 @@ export class Publisher implements Sink {
         reject: (error) => (settle(), reject(error)),
         lastError: new Error('no answer'),
       }
-      this.#readLeaders()
+      this.#leaders.read()
     })
   }
 
@@ -143,38 +125,18 @@ export class Publisher implements Sink {
   ): boolean {
     const lane = this.#laneOf[stream]
     if (this.#closed || lane === undefined) return false
-    if (this.#blocked[stream] === 1) {
-      if (kind !== KIND_INVALID) return false
-      // One is held for a blocked stream; a newer one says it all.
-      this.#forget(stream, lane.drop(stream, false))
-    }
-    const cost = end - start + RECORD_OVERHEAD
-    lane.push(stream, kind, bytes, start, end, timestampMs, this.#environment.monotonicMs())
-    this.#cost += cost
-    this.stats.queuedRecords += 1
-    this.stats.queuedBytes += end - start
+    const backlog = this.#backlog
+    const nowMs = this.#environment.monotonicMs()
+    if (!backlog.push(stream, kind, bytes, start, end, timestampMs, nowMs)) return false
     if (this.#patrol === undefined) this.#startPatrol()
-    if (this.#cost > this.#options.queueBytesMax) this.#overflow()
+    if (backlog.cost > this.#options.queueBytesMax) this.#overflow()
     this.#groups.get(lane.leader)?.pump()
-    return kind === KIND_INVALID || this.#blocked[stream] === 0
+    return kind === KIND_INVALID || !backlog.isBlocked(stream)
   }
 
   flush(timeoutMs: number): Promise<boolean> {
     if (this.#closed) return Promise.resolve(false)
-    return new Promise((resolve) => {
-      const flush: Flush = {
-        targets: this.#lanes.map((lane) => lane.nextSerial),
-        lost: this.#lostRecords,
-        timer: this.#environment.setTimer(timeoutMs, () => flush.resolve(false)),
-        resolve: (complete) => {
-          flush.timer.cancel()
-          this.#flushes = this.#flushes.filter((other) => other !== flush)
-          resolve(complete)
-        },
-      }
-      this.#flushes.push(flush)
-      this.#checkFlushes()
-    })
+    return this.#flushes.wait(timeoutMs, this.#backlog.lostRecords)
   }
 
   async close(): Promise<void> {
@@ -182,9 +144,8 @@ export class Publisher implements Sink {
     this.#closed = true
     this.stats.connected = false
     this.#patrol?.cancel()
-    this.#leadersTimer?.cancel()
-    this.#leadersCall += 1
-    for (const flush of [...this.#flushes]) flush.resolve(false)
+    this.#leaders.close()
+    this.#flushes.fail()
     this.#starting?.reject(this.#notStarted(new Error('closed')))
     await Promise.all([...this.#groups.values()].map((group) => group.close()))
     await this.#wire.close()
@@ -215,48 +176,16 @@ export class Publisher implements Sink {
   #stored(lane: Lane): void {
     const piece = lane.inFlight
     if (piece === undefined) return
-    const stats = this.stats
-    const nowMs = this.#environment.monotonicMs()
-    const buckets = stats.latencyBuckets
-    for (let i = 0; i < piece.records.length; i++) {
-      const seconds = (nowMs - piece.pushedMs[i]) / 1000
-      let bucket = 0
-      while (bucket < LATENCY_BUCKETS_S.length && seconds > LATENCY_BUCKETS_S[bucket]) bucket++
-      buckets[bucket] += 1
-      stats.latencySumS += seconds
-    }
-    stats.latencyCount += piece.records.length
-    stats.sentRecords += piece.records.length
-    stats.sentBytes += piece.bytes
-    stats.queuedRecords -= piece.records.length
-    stats.queuedBytes -= piece.bytes
-    this.#uncharge(lane)
-  }
-
-  /** What was in flight costs no queue any more. */
-  #uncharge(lane: Lane): void {
-    const piece = lane.inFlight
-    if (piece === undefined) return
-    this.#cost -= piece.bytes + piece.records.length * RECORD_OVERHEAD
+    countSent(this.stats, piece, this.#environment.monotonicMs())
+    this.#backlog.release(lane)
   }
 
   #lost(lanes: readonly Lane[], error: Error): void {
     this.stats.errors += 1
     this.stats.retries += 1
-    const inFlight = new Map<number, number>()
-    for (const lane of lanes) {
-      const piece = lane.inFlight
-      if (piece === undefined) continue
-      for (const stream of piece.streams) inFlight.set(stream, (inFlight.get(stream) ?? 0) + 1)
-      this.stats.queuedRecords -= piece.records.length
-      this.stats.queuedBytes -= piece.bytes
-      this.stats.droppedRecords += piece.records.length
-      this.#lostRecords += piece.records.length
-      this.#uncharge(lane)
-    }
-    for (const [stream, events] of inFlight) this.#drop(stream, events)
+    this.#backlog.lose(lanes)
     this.#judge(error)
-    this.#readLeadersSoon()
+    this.#leaders.readSoon()
   }
 
   #settled(): void {
@@ -264,7 +193,7 @@ export class Publisher implements Sink {
     this.#moveLanes()
     this.#updateConnected()
     this.#wakeStreams()
-    this.#checkFlushes()
+    this.#flushes.check(this.#backlog.lostRecords)
   }
 
   #unavailable(error: Error): void {
@@ -273,7 +202,7 @@ export class Publisher implements Sink {
     if (this.#starting !== undefined) this.#starting.lastError = error
     this.#judge(error)
     this.#updateConnected()
-    this.#readLeadersSoon()
+    this.#leaders.readSoon()
   }
 
   /** An `ObfeedError` of the wire is final, but for a cluster that cannot be reached just now. */
@@ -291,34 +220,23 @@ export class Publisher implements Sink {
 
   // ---- bounds
 
-  /** Drops what waits of `stream` and, unless it is between already, says so. */
-  #drop(stream: number, eventsInFlight: number): void {
-    const lane = this.#laneOf[stream]
-    const events = lane.drop(stream, true)
-    this.#forget(stream, events)
-    if (this.#blocked[stream] === 1) return
-    this.#blocked[stream] = 1
-    this.#blockedCount += 1
-    this.#blockedAt[stream] = this.#groups.get(lane.leader)?.acknowledged ?? 0
+  #dropped(stream: number, events: number): void {
+    this.#blockedAt[stream] = this.#groups.get(this.#laneOf[stream].leader)?.acknowledged ?? 0
     if (this.#patrol === undefined) this.#startPatrol()
-    this.#events?.dropped(stream, events + eventsInFlight)
+    this.#events?.dropped(stream, events)
   }
 
-  /** Takes records that were dropped from a lane out of the books. */
-  #forget(stream: number, events: number): void {
-    if (events === 0) return
-    const lane = this.#laneOf[stream]
-    this.stats.droppedRecords += events
-    this.stats.queuedRecords -= events
-    this.#lostRecords += events
-    this.stats.queuedBytes -= lane.droppedBytes
-    this.#cost -= lane.droppedBytes + events * RECORD_OVERHEAD
+  /** Sends of its group succeed again. */
+  #canResume(stream: number): boolean {
+    const group = this.#groups.get(this.#laneOf[stream].leader)
+    if (group === undefined || !group.isReady) return false
+    return !group.isSending || group.acknowledged !== this.#blockedAt[stream]
   }
 
   #overflow(): void {
     const { whenFull, queueBytesMax } = this.#options
     if (whenFull === 'conflate') {
-      this.#conflateTo(queueBytesMax)
+      this.#backlog.conflateTo(queueBytesMax)
       return
     }
     if (whenFull === 'block' && !this.#pressure) {
@@ -335,23 +253,7 @@ export class Publisher implements Sink {
         ),
       )
     }
-    if (this.#cost > queueBytesMax * HARD_LIMIT) this.#conflateTo(queueBytesMax * HARD_LIMIT)
-  }
-
-  /** Drops the largest backlogs until the rest fits; what is in flight cannot be dropped. */
-  #conflateTo(limit: number): void {
-    const streams = this.#laneOf.length
-    const waiting = new Float64Array(streams)
-    for (const lane of this.#lanes) lane.addWaitingBytes(waiting)
-    while (this.#cost > limit) {
-      let largest = 0
-      for (let stream = 1; stream < streams; stream++) {
-        if (waiting[stream] > waiting[largest]) largest = stream
-      }
-      if (!(waiting[largest] > 0)) return
-      waiting[largest] = 0
-      this.#drop(largest, 0)
-    }
+    this.#backlog.conflateTo(queueBytesMax * HARD_LIMIT)
   }
 
   /** Runs only while something waits or is blocked. */
@@ -362,8 +264,11 @@ export class Publisher implements Sink {
       if (this.#closed) return
       this.#checkAges()
       this.#wakeStreams()
-      this.#checkFlushes()
-      if (this.#patrol === undefined && (this.stats.queuedRecords > 0 || this.#blockedCount > 0)) {
+      this.#flushes.check(this.#backlog.lostRecords)
+      if (
+        this.#patrol === undefined &&
+        (this.stats.queuedRecords > 0 || this.#backlog.blockedCount > 0)
+      ) {
         this.#startPatrol()
       }
     })
@@ -371,122 +276,43 @@ export class Publisher implements Sink {
 
   #checkAges(): void {
     if (this.#options.whenFull !== 'conflate') return
-    const oldestMs = this.#environment.monotonicMs() - this.#options.queueAgeMsMax
-    for (const lane of this.#lanes) {
-      for (;;) {
-        const stream = lane.streamOlderThan(oldestMs)
-        if (stream < 0) break
-        this.#drop(stream, 0)
-      }
-    }
+    this.#backlog.dropOlderThan(this.#environment.monotonicMs() - this.#options.queueAgeMsMax)
   }
 
   /** Tells blocked streams to begin anew where sends succeed again and there is room. */
   #wakeStreams(): void {
     const lowWater = this.#options.queueBytesMax * LOW_WATER
-    if (this.#pressure && this.#cost <= lowWater) {
+    if (this.#pressure && this.#backlog.cost <= lowWater) {
       this.#pressure = false
       this.#events?.pressure(false)
     }
-    if (this.#blockedCount === 0) return
-    for (let stream = 0; stream < this.#blocked.length; stream++) {
-      if (this.#cost > lowWater) return
-      if (this.#blocked[stream] === 0) continue
-      const group = this.#groups.get(this.#laneOf[stream].leader)
-      if (group === undefined || !group.isReady) continue
-      if (group.isSending && group.acknowledged === this.#blockedAt[stream]) continue
-      this.#blocked[stream] = 0
-      this.#blockedCount -= 1
-      this.#events?.writable(stream)
-    }
-  }
-
-  #checkFlushes(): void {
-    for (const flush of [...this.#flushes]) {
-      if (this.#lostRecords > flush.lost) {
-        flush.resolve(false)
-        continue
-      }
-      const { targets } = flush
-      if (this.#lanes.every((lane, i) => lane.oldestSerial >= targets[i])) flush.resolve(true)
-    }
+    this.#backlog.resume(lowWater)
   }
 
   // ---- leaders
 
-  #readLeadersSoon(): void {
-    if (this.#closed) return
-    if (this.#leadersBusy) {
-      this.#leadersAgain = true
-      return
-    }
-    this.#leadersTimer?.cancel()
-    this.#leadersTimer = this.#environment.setTimer(
-      backoffMs(this.#leadersFailures, this.#environment),
-      () => this.#readLeaders(),
-    )
-  }
-
-  #readLeaders(): void {
-    if (this.#leadersBusy || this.#closed) return
-    this.#leadersBusy = true
-    this.#leadersAgain = false
-    const call = ++this.#leadersCall
-    this.#leadersTimer?.cancel()
-    this.#leadersTimer = this.#environment.setTimer(
-      LEADERS_TIMEOUT_MS,
-      () => this.#leadersFailed(call, new Error(`no metadata within ${LEADERS_TIMEOUT_MS} ms`)),
-    )
-    this.#wire.leaders().then(
-      (leaders) => this.#leadersRead(call, leaders),
-      (error: Error) => this.#leadersFailed(call, error),
-    )
-  }
-
-  #leadersFailed(call: number, error: Error): void {
-    if (call !== this.#leadersCall) return
-    this.#leadersCall += 1
-    this.#leadersBusy = false
-    this.#leadersFailures += 1
+  #leadersFailed(error: Error): void {
     this.stats.errors += 1
     if (this.#starting !== undefined) this.#starting.lastError = error
     this.#judge(error)
-    this.#readLeadersSoon()
   }
 
-  #leadersRead(call: number, leaders: ReadonlyMap<number, number>): void {
-    if (call !== this.#leadersCall) return
-    this.#leadersCall += 1
-    this.#leadersBusy = false
+  #leadersRead(leaders: ReadonlyMap<number, number>): boolean {
     const nowMs = this.#environment.monotonicMs()
-    let incomplete = false
+    let complete = true
     for (const lane of this.#lanes) {
       const leader = leaders.get(lane.partition)
       if (leader !== undefined) lane.missingSinceMs = -1
       else if (lane.missingSinceMs < 0) lane.missingSinceMs = nowMs
       else if (nowMs - lane.missingSinceMs >= MISSING_TIMEOUT_MS) this.#vanished(lane)
       lane.nextLeader = leader ?? -1
-      if (lane.nextLeader < 0) incomplete = true
+      if (lane.nextLeader < 0) complete = false
     }
     this.#settled()
-    if (incomplete) {
-      this.#leadersFailures += 1
-      if (this.#starting !== undefined) {
-        this.#starting.lastError = new Error('a partition has no leader')
-      }
-      this.#readLeadersSoon()
-      return
+    if (!complete && this.#starting !== undefined) {
+      this.#starting.lastError = new Error('a partition has no leader')
     }
-    this.#leadersFailures = 0
-    if (this.#leadersAgain) {
-      this.#readLeadersSoon()
-      return
-    }
-    this.#leadersTimer?.cancel()
-    this.#leadersTimer = this.#environment.setTimer(
-      LEADERS_INTERVAL_MS * (0.8 + 0.4 * this.#environment.random()),
-      () => this.#readLeaders(),
-    )
+    return complete
   }
 
   #vanished(lane: Lane): void {

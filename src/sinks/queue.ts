@@ -1,5 +1,6 @@
 /** A queue of events in order: bytes in memory of its own, columns instead of objects. */
 import { Buffer } from 'node:buffer'
+import { copyBytes } from '../core/slab.ts'
 import { KIND_INVALID } from './sink.ts'
 import type { EventKind } from './sink.ts'
 
@@ -105,8 +106,7 @@ export class RecordQueue {
     const length = end - start
     const chunk = this.#chunkFor(length)
     const at = chunk.used
-    if (length <= 64) { for (let i = 0; i < length; i++) chunk.bytes[at + i] = bytes[start + i] }
-    else chunk.bytes.set(bytes.subarray(start, end), at)
+    copyBytes(chunk.bytes, at, bytes, start, end)
     chunk.used += length
     chunk.records += 1
     const row = this.#tail

@@ -426,16 +426,22 @@ describe('leaders', () => {
   })
 })
 
+/** A publisher, not started, of a cluster that refuses connections until told otherwise. */
+function unreachable() {
+  const clock = new VirtualClock()
+  const wire = new ScriptedWire({ 0: 1 })
+  wire.leadersError = new Error('connection refused')
+  const publisher = new Publisher(
+    { whenFull: 'conflate', queueBytesMax: 1, queueAgeMsMax: 1, deliveryTimeoutMs: 1 },
+    clock,
+    wire,
+  )
+  return { clock, wire, publisher }
+}
+
 describe('start', () => {
   test('no answer: E_UNAVAILABLE, exit 69, after 15 s', async () => {
-    const clock = new VirtualClock()
-    const wire = new ScriptedWire({ 0: 1 })
-    wire.leadersError = new Error('connection refused')
-    const publisher = new Publisher(
-      { whenFull: 'conflate', queueBytesMax: 1, queueAgeMsMax: 1, deliveryTimeoutMs: 1 },
-      clock,
-      wire,
-    )
+    const { clock, publisher } = unreachable()
     const errors: ObfeedError[] = []
     publisher.start(streamsOn(0), new Heard()).catch((error: ObfeedError) => errors.push(error))
     await clock.advance(14_900)
@@ -449,14 +455,7 @@ describe('start', () => {
   })
 
   test('a cluster that comes up in time', async () => {
-    const clock = new VirtualClock()
-    const wire = new ScriptedWire({ 0: 1 })
-    wire.leadersError = new Error('connection refused')
-    const publisher = new Publisher(
-      { whenFull: 'conflate', queueBytesMax: 1, queueAgeMsMax: 1, deliveryTimeoutMs: 1 },
-      clock,
-      wire,
-    )
+    const { clock, wire, publisher } = unreachable()
     let started = false
     void publisher.start(streamsOn(0), new Heard()).then(() => started = true)
     await clock.advance(5_000)

@@ -114,6 +114,26 @@ describe('tap', () => {
     await topic.publisher.close()
   })
 
+  test('prints every part of a snapshot that is split, none of one that is not whole', async () => {
+    const topic = await newTopic()
+    const part = (epoch: number, number: number) =>
+      event(
+        'snapshot',
+        0,
+        epoch,
+        0,
+        `"proof":"sequence","part":${number},"parts":3,"bids":[[${13 - number},1]],"asks":[]`,
+      )
+    topic.put(0, part(7, 0)) // the others are lost
+    const sent = [part(8, 0), part(8, 1), part(8, 2), delta(0, 8, 1)]
+    for (const text of sent) topic.put(0, text)
+    await topic.publisher.flush(5_000)
+    const { code, stdout, stderr } = await tap(topic, '--limit', '4', '--symbol', 'S0/USD')
+    assert.equal(code, 0, stderr)
+    assert.deepEqual(stdout.trimEnd().split('\n'), sent)
+    await topic.publisher.close()
+  })
+
   test('--verify: sound books are proven, exit 0', async () => {
     const topic = await soundTopic()
     const { code, stdout, stderr } = await tap(topic, '--verify', '--json', '--limit', '66')
