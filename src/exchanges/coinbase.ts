@@ -19,12 +19,16 @@
  *    hit any product, so all are suspect, and what the frame itself carries is dropped.
  * 4. A snapshot replaces the book and does not touch the counter. Without one, updates are ignored.
  * 5. Resync: unsubscribe and subscribe the products; the next snapshot makes one live again.
+ * 6. An acknowledgement lists all that is subscribed on the connection. A live product that was on
+ *    an earlier list, is not on the newest, and has sent nothing for two calls of `heartbeat`, is on
+ *    a dead subscription (the snapshot was still under way when its resync was lost).
  *
  * A snapshot that was already under way when a resync is asked for cannot be told from the one it
  * brings (acknowledgements come late and name no request), and need not be: it is the exchange's
  * book as of its own number, in sequence, and the next snapshot replaces it. What is never believed
  * is a snapshot between a loss and the resync that follows it.
  */
+import { ActiveList } from '../core/active-list.ts'
 import { ASK, BID, LevelChanges } from '../core/changes.ts'
 import { canonicalDecimal, scaledFromText } from '../core/decimal.ts'
 import { ObfeedError } from '../core/errors.ts'
@@ -62,6 +66,9 @@ const PRODUCTS_PER_MESSAGE = 100
  */
 const DUPLICATES_MAX = 32
 const DUPLICATE_DISTANCE_MAX = 1024
+
+/** An acknowledgement comes right behind the first data of its subscription. */
+const REVIEW_MS = 5_000
 
 const RATE_LIMITED = /rate.?limit|too many|throttl/i
 /** The exchange names no time; its budgets are per second. */
@@ -101,12 +108,17 @@ function productIds(instruments: readonly Instrument[]): Map<string, number> {
 }
 
 class CoinbaseSession implements Session {
+  readonly heartbeatMs = REVIEW_MS
   readonly stats: SessionStats = { scannerFallbacks: 0, unknownFrames: 0, duplicates: 0 }
   private readonly instruments: readonly Instrument[]
   private readonly output: SessionOutput
   private readonly products: ReadonlyMap<string, number>
   private readonly wireIds: WireIds
   private readonly changes: LevelChanges = new LevelChanges()
+  private readonly subscribed: ActiveList
+  /** One acknowledgement had several channels: one without `level2` says that none is left. */
+  private listsAllChannels = false
+  private reviewedSequence = -1
   private readonly states: Uint8Array<ArrayBuffer>
   private isOpen = false
   /** The socket is given up: nothing that still comes on it counts. */
@@ -124,6 +136,7 @@ class CoinbaseSession implements Session {
     this.products = productIds(instruments)
     this.wireIds = new WireIds(this.products, '","updates":[')
     this.states = new Uint8Array(instruments.length).fill(WAITING)
+    this.subscribed = new ActiveList(instruments.map(({ wireSymbol }) => canonical(wireSymbol)))
   }
 
   opened(): void {
@@ -157,6 +170,21 @@ class CoinbaseSession implements Session {
       return
     }
     if (this.advance(this.sequence)) this.deliver(index, this.isSnapshot, receivedUs)
+  }
+
+  heartbeat(): void {
+    // Where nothing comes through, no acknowledgement does.
+    if (this.isDead || this.reviewedSequence === this.lastSequence) return
+    this.reviewedSequence = this.lastSequence
+    const ended: number[] = []
+    for (let i = 0; i < this.states.length; i++) {
+      if (this.subscribed.review(i, this.states[i] === LIVE)) ended.push(i)
+    }
+    for (const index of ended) this.states[index] = SUSPECT
+    for (const index of ended) {
+      const { wireSymbol } = this.instruments[index]
+      this.output.suspect(index, 'stale', `${wireSymbol} is not subscribed any more`)
+    }
   }
 
   /**
@@ -244,6 +272,7 @@ class CoinbaseSession implements Session {
   private deliver(index: number, isSnapshot: boolean, receivedUs: number): void {
     const state = this.states[index]
     if (isSnapshot ? state === SUSPECT : state !== LIVE) return
+    this.subscribed.vouch(index)
     const changes = this.changes
     changes.nonce = this.sequence
     changes.timestampMs = this.timestampMs
@@ -286,9 +315,29 @@ class CoinbaseSession implements Session {
       }
       if (!this.advance(sequence)) return
     }
-    if (channel === 'heartbeats' || channel === 'subscriptions') return
+    if (channel === 'heartbeats') return
+    if (channel === 'subscriptions') return this.acknowledged(message.events)
     if (message.type === 'error') this.refused(message)
     else this.stats.unknownFrames++
+  }
+
+  /** Counts with products of `level2` alone; what cannot be read says nothing. */
+  private acknowledged(events: unknown): void {
+    if (!Array.isArray(events) || events.length === 0) return
+    const active = new Set<string>()
+    let hasLevel2 = false
+    let hasOthers = false
+    for (const event of events) {
+      if (!isRecord(event) || !isRecord(event.subscriptions)) return
+      const { level2, ...others } = event.subscriptions
+      hasOthers ||= Object.keys(others).length > 0
+      if (level2 === undefined) continue
+      if (!Array.isArray(level2)) return
+      hasLevel2 = true
+      for (const id of level2) if (typeof id === 'string') active.add(canonical(id))
+    }
+    this.listsAllChannels ||= hasLevel2 && hasOthers
+    if (hasLevel2 || this.listsAllChannels) this.subscribed.update(active)
   }
 
   /** The events of known products, checked to the last level; a text says what is wrong. */

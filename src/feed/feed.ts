@@ -29,7 +29,10 @@ export interface FeedOptions {
   readonly snapshotIntervalMs: number
   readonly wsUrl?: string
   readonly restUrl?: string
-  /** Every epoch is greater. */
+  /**
+   * Every epoch is greater. Above 0: this worker replaces one that may have died without a word, so
+   * its streams begin by calling invalid what they published before. 0: nothing was before.
+   */
   readonly epochFloor: number
   /** Absent: the product's own. */
   readonly timings?: ConnectionTimings
@@ -132,6 +135,10 @@ export class Feed {
   start(): void {
     if (this.#started) return
     this.#started = true
+    // First of all: the exchange may be out of reach for long.
+    if (this.#options.epochFloor > 0) {
+      for (const stream of this.#symbolStreams) stream.takeBack()
+    }
     this.#lastTickMs = this.#environment.monotonicMs()
     this.#arm()
     for (const connection of this.#connections) connection.start()

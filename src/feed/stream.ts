@@ -64,7 +64,8 @@ export interface StreamOptions {
 /**
  * States: `syncing` (a snapshot was asked for) -> `live` (proven) -> `suspect` (lost, nothing asked
  * yet) -> `syncing`. Changes count only while live. An epoch runs from its first snapshot record to
- * its one `invalid` record, or until the next epoch takes over.
+ * its one `invalid` record, or until the next epoch takes over; the first one of a successor is an
+ * `invalid` record and nothing else.
  */
 export class SymbolStream {
   state: BookState = 'syncing'
@@ -130,6 +131,18 @@ export class SymbolStream {
       bidLevels: 0,
       askLevels: 0,
     }
+  }
+
+  /**
+   * For the successor of a writer that ended without a word: consumers still take for valid what it
+   * published last, so a new epoch takes that back. It holds nothing else: the first book begins
+   * the next one. Call once, before everything else.
+   */
+  takeBack(): void {
+    this.#newEpoch()
+    this.#published = true
+    this.stats.reason = 'disconnect'
+    this.#pushInvalid(0, 'disconnect')
   }
 
   /** An exchange snapshot: a new epoch begins. False: it cannot be right, the book is lost. */
@@ -302,14 +315,19 @@ export class SymbolStream {
 
   /** A new epoch with the book as it stands. */
   #begin(atUs: number): void {
-    const nowMs = Math.floor(this.#outlet.environment.nowUs() / 1000)
-    this.epoch = Math.max(nowMs, this.epoch + 1)
-    this.seq = 0
+    this.#newEpoch()
     this.#running = true
     this.#published = true
     this.#checkpointAtMs = Infinity
     this.#pushSnapshot(0, atUs)
     this.stats.updates++
+  }
+
+  /** Later than every other, also when the clock was set back. */
+  #newEpoch(): void {
+    const nowMs = Math.floor(this.#outlet.environment.nowUs() / 1000)
+    this.epoch = Math.max(nowMs, this.epoch + 1)
+    this.seq = 0
   }
 
   #end(reason: InvalidReason): void {

@@ -2,6 +2,7 @@ import { beforeEach, describe, test } from 'node:test'
 import assert from 'node:assert/strict'
 import type { ObfeedError } from '../../src/core/errors.ts'
 import { Feed, type FeedOptions } from '../../src/feed/feed.ts'
+import { KIND_INVALID } from '../../src/sinks/sink.ts'
 import {
   type FakeAdapter,
   fakeAdapter,
@@ -215,8 +216,66 @@ describe('a book', () => {
     world.environment.offsetMs -= 3_600_000
     world.snapshot()
     const epochs = world.sink.records.map(({ value }) => value.epoch)
-    assert.deepEqual(epochs, [floor + 1, floor + 2])
-    assert.equal(world.feed.stats.epochMax, floor + 2)
+    assert.deepEqual(epochs, [floor + 1, floor + 2, floor + 3])
+    assert.equal(world.feed.stats.epochMax, floor + 3)
+  })
+})
+
+describe('the successor of a worker that died', () => {
+  const DEAD = 1_600_000_000_000
+
+  test('calls what was published before invalid, at once and for every symbol', () => {
+    const world = new World(3, {}, { epochFloor: DEAD })
+    const nowMs = world.environment.nowUs() / 1000
+    assert.deepEqual(
+      world.sink.records.map(({ stream, kind, value }) => [stream, kind, value]),
+      [0, 1, 2].map((stream) => [stream, KIND_INVALID, {
+        v: 1,
+        type: 'invalid',
+        exchange: 'fake',
+        symbol: `S${stream}/USD`,
+        epoch: nowMs,
+        seq: 0,
+        reason: 'disconnect',
+        receivedUs: nowMs * 1000,
+        publishedUs: nowMs * 1000,
+      }]),
+    )
+    assert.equal(world.feed.stats.epochMax, nowMs)
+    assert.equal(world.feed.stats.books[0].state, 'syncing')
+  })
+
+  test('once; its books live in epochs above, and heartbeats say what holds', () => {
+    const world = new World(1, {}, { epochFloor: DEAD })
+    world.environment.advance(6000)
+    const beat = world.sink.records.find(({ value }) => value.type === 'heartbeat')!.value
+    assert.deepEqual([beat.seq, beat.state], [0, 'invalid'])
+    world.open()
+    world.snapshot()
+    world.update(5)
+    assert.deepEqual(world.sink.take(), [
+      'invalid 1.0 disconnect',
+      `snapshot 2.0 ${SNAPSHOT}`,
+      'delta 2.1 [[10,5]][]',
+    ])
+  })
+
+  test('says it again when the sink lost it', () => {
+    const world = new World(1, {}, { epochFloor: DEAD })
+    world.sink.events!.dropped(0, 1)
+    world.sink.events!.writable(0)
+    world.feed.drain()
+    const said = world.sink.take()
+    assert.equal(said[0], 'invalid 1.0 disconnect')
+    assert.ok(said.length > 1)
+    for (const text of said.slice(1)) assert.match(text, /^invalid 1\.0 /)
+  })
+
+  test('a worker without a predecessor has nothing to take back', () => {
+    const world = new World(1)
+    world.environment.advance(6000)
+    world.feed.drain()
+    assert.deepEqual(world.sink.records, [])
   })
 })
 

@@ -47,8 +47,6 @@ export class ExchangeHost {
   readonly #connections = new Map<number, number>()
   /** Wire symbol -> the socket that subscribed it last. */
   readonly #subscribers = new Map<string, number>()
-  /** Wire symbol -> the socket whose last subscription of it the exchange ignored or refused. */
-  readonly #unanswered = new Map<string, number>()
   readonly #texts = new Map<string, string>()
   #timer: Timer | undefined
   #timerUs = Infinity
@@ -121,8 +119,6 @@ export class ExchangeHost {
 
   /** The exchange does not send this product on that connection, and did not say so. */
   isSilent(wireSymbol: string, connection: number): boolean {
-    const socket = this.#lines.get(connection)?.socket.id
-    if (socket !== undefined && this.#unanswered.get(wireSymbol) === socket) return true
     return this.exchange.declared.some((fault) =>
       fault.kind === 'stall' && fault.connection === connection && fault.wireSymbol === wireSymbol
     )
@@ -186,10 +182,6 @@ export class ExchangeHost {
       for (const wireSymbol of wireSymbols) this.#subscribers.set(wireSymbol, line.socket.id)
       const isIgnored = random.chance(ignored)
       const isRefused = !isIgnored && random.chance(refused)
-      for (const wireSymbol of wireSymbols) {
-        if (isIgnored || isRefused) this.#unanswered.set(wireSymbol, line.socket.id)
-        else this.#unanswered.delete(wireSymbol)
-      }
       if (isIgnored) {
         this.#tally.count('subscription ignored')
         line.socket.disturbed = true

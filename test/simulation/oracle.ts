@@ -41,6 +41,8 @@ interface SymbolAccount {
   /** What the feed handed to the sink last. */
   pushedEpoch: number
   pushedValid: boolean
+  /** The last epoch of workers that are gone. */
+  orphanedEpoch: number
 }
 
 export interface OracleOptions {
@@ -65,6 +67,7 @@ export class Oracle implements NetworkObserver {
   readonly #accounts = new Map<string, SymbolAccount>()
   readonly #consumers: Map<string, ConsumerBook>[] = []
   readonly #replicas = new Map<string, Replica>()
+  #deaths = 0
   #exchange: ExchangeHost | undefined
   #network: SimulatedNetwork | undefined
 
@@ -78,6 +81,7 @@ export class Oracle implements NetworkObserver {
         epochMax: -1,
         pushedEpoch: -1,
         pushedValid: false,
+        orphanedEpoch: -1,
       })
     }
     this.join([])
@@ -166,6 +170,12 @@ export class Oracle implements NetworkObserver {
     }
     if (first && type === 'delta' && !run.holes) {
       this.#tally.violation(`${what}: a run begins with a snapshot`)
+    }
+    if (first && type === 'invalid' && !record.late && !run.holes) {
+      // Only what a worker before published is taken back that way.
+      if (seq !== 0 || event.reason !== 'disconnect' || this.#deaths === 0) {
+        this.#tally.violation(`${what} ${event.reason}: of a run that never began`)
+      }
     }
     if (run.ended && !record.late && type !== 'invalid') {
       this.#tally.violation(`${what}: stored after the invalid of its epoch`)
@@ -272,6 +282,19 @@ export class Oracle implements NetworkObserver {
     return undefined
   }
 
+  /**
+   * A symbol that some consumer still takes for valid although the worker that published it is
+   * gone.
+   */
+  orphan(): string | undefined {
+    for (const consumer of this.#consumers) {
+      for (const [symbol, book] of consumer) {
+        if (book.valid && book.epoch <= this.#accounts.get(symbol)!.orphanedEpoch) return symbol
+      }
+    }
+    return undefined
+  }
+
   // ---- between feed and sink
 
   /** The sink of one worker, watched. */
@@ -290,9 +313,12 @@ export class Oracle implements NetworkObserver {
   /** The feed hands it over; the sink may find that it has to drop something. */
   pushing(planned: PlannedSymbol, kind: EventKind, bytes: Uint8Array): void {
     const account = this.#accounts.get(planned.symbol)!
-    if (kind !== KIND_SNAPSHOT && kind !== KIND_DELTA) return
     const head = decoder.decode(bytes.length > 200 ? bytes.subarray(0, 200) : bytes)
     const epoch = parseInt(head.slice(head.indexOf('"epoch":') + 8), 10)
+    if (kind !== KIND_SNAPSHOT && kind !== KIND_DELTA) {
+      account.pushedEpoch = Math.max(account.pushedEpoch, epoch)
+      return
+    }
     const { delivering } = this.#network!
     const subscriber = this.#exchange!.subscriberOf(planned.wireSymbol)
     const socket = delivering >= 0 ? delivering : subscriber
@@ -322,7 +348,11 @@ export class Oracle implements NetworkObserver {
 
   /** The worker is gone without a word: what it had handed over may end anywhere. */
   killed(): void {
-    for (const account of this.#accounts.values()) account.pushedValid = false
+    for (const account of this.#accounts.values()) {
+      account.pushedValid = false
+      account.orphanedEpoch = account.pushedEpoch
+    }
+    this.#deaths++
   }
 
   lost(socket: number): void {

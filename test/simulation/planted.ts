@@ -99,6 +99,33 @@ class StubbornSession implements Session {
   }
 }
 
+/** Does not look at what the exchange lists as subscribed. */
+class ListlessSession implements Session {
+  readonly stats: SessionStats
+  readonly #session: Session
+
+  constructor(adapter: Adapter, instruments: readonly Instrument[], output: SessionOutput) {
+    this.#session = adapter.open(instruments, output)
+    this.stats = this.#session.stats
+  }
+
+  opened(): void {
+    this.#session.opened()
+  }
+
+  received(frame: Uint8Array, receivedUs: number): void {
+    this.#session.received(frame, receivedUs)
+  }
+
+  resync(index: number): void {
+    this.#session.resync(index)
+  }
+
+  resyncAll(indexes: readonly number[]): void {
+    this.#session.resyncAll!(indexes)
+  }
+}
+
 /** After a failed send the batch goes out once more under a new identity. */
 class ResendingWire implements Wire {
   readonly #wire: Wire
@@ -198,7 +225,25 @@ class QuietSink extends MeddlingSink {
   ): boolean {
     if (kind === KIND_INVALID) {
       const text = decoder.decode(bytes.subarray(start, end))
-      if (text.includes('"reason":"disconnect"')) return true
+      if (text.includes('"reason":"disconnect"') && !text.includes('"seq":0,')) return true
+    }
+    return this.sink.push(stream, kind, bytes, start, end, timestampMs)
+  }
+}
+
+/** Leaves what was published before it to itself. */
+class MuteSuccessorSink extends MeddlingSink {
+  override push(
+    stream: number,
+    kind: EventKind,
+    bytes: Uint8Array,
+    start: number,
+    end: number,
+    timestampMs: number,
+  ): boolean {
+    if (kind === KIND_INVALID) {
+      const text = decoder.decode(bytes.subarray(start, end))
+      if (text.includes('"seq":0,')) return true
     }
     return this.sink.push(stream, kind, bytes, start, end, timestampMs)
   }
@@ -223,7 +268,8 @@ export const PLANTED: Readonly<Record<string, Planted>> = {
   'publish-after-gap': { adapter: opening(StubbornSession) },
   'resend-as-new': { wire: (wire) => new ResendingWire(wire) },
   'keep-epoch': { sink: (sink) => new OneEpochSink(sink) },
-  'forget-epoch-floor': { epochFloor: () => 0 },
+  'forget-epoch-floor': { epochFloor: () => 1 },
+  'mute-successor': { sink: (sink) => new MuteSuccessorSink(sink) },
   'hide-disconnect': { sink: (sink) => new QuietSink(sink) },
 }
 
@@ -236,5 +282,13 @@ export const REGRESSIONS: Readonly<Record<string, { readonly seed: number; plant
   'reported-epoch-floor': {
     seed: 309,
     planted: { epochFloor: (_floor, reported) => reported },
+  },
+  /**
+   * A resync was never answered, but a snapshot that was under way before it made the book live: on
+   * a subscription that was over, so it stood still until its silence told.
+   */
+  'unlisted-subscription': {
+    seed: 30964,
+    planted: { adapter: opening(ListlessSession) },
   },
 }

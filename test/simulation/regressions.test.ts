@@ -21,32 +21,34 @@ describe('regressions', () => {
 })
 
 describe('the epoch floor of a restarted worker', () => {
-  test('nothing was ever published: none', () => {
+  /** Whose first life began at this time. */
+  function begun(wallMs: number, monotonicMs: number): EpochFloor {
     const epochs = new EpochFloor()
-    epochs.clock(1_000_000, 5)
-    assert.equal(epochs.floor(10), 0)
+    assert.equal(epochs.begin(wallMs, monotonicMs), 0, 'nothing was there before')
+    return epochs
+  }
+
+  test('the life before never told anything: the present all the same', () => {
+    assert.equal(begun(1_000_000, 5).begin(1_000_002, 7), 1_000_002)
   })
 
   test('a steady clock: the present, so that an epoch stays the time it began', () => {
-    const epochs = new EpochFloor()
-    epochs.clock(1_000_000, 5)
+    const epochs = begun(1_000_000, 5)
     epochs.reported(900_000)
-    assert.equal(epochs.floor(25), 1_000_020)
+    assert.equal(epochs.begin(1_000_020, 25), 1_000_020)
   })
 
   test('a clock set back: beyond all that it showed before', () => {
-    const epochs = new EpochFloor()
-    epochs.clock(1_000_000, 5)
+    const epochs = begun(1_000_000, 5)
     epochs.reported(0)
     epochs.clock(400_000, 1_005)
-    assert.equal(epochs.floor(1_205), 1_001_200)
+    assert.equal(epochs.begin(400_200, 1_205), 1_001_200)
   })
 
   test('epochs ahead of every clock: beyond what may have followed the last report', () => {
-    const epochs = new EpochFloor()
-    epochs.clock(1_000, 0)
+    const epochs = begun(1_000, 0)
     epochs.reported(9_000_000)
     epochs.reported(8_000_000)
-    assert.ok(epochs.floor(0) >= 9_001_000)
+    assert.ok(epochs.begin(1_000, 0) >= 9_001_000)
   })
 })

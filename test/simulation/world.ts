@@ -60,6 +60,8 @@ const WALL_START_US = 1_795_362_721_000_000
 const RECOVERY_US = 240e6
 /** The same for books whose loss shows in nothing but silence. */
 const SILENCE_US = 4500e6
+/** The same for books of a worker that is gone to be called invalid, whatever the exchange does. */
+const TAKEN_BACK_US = 3e6
 /** The parent hears of a worker's epochs once a second. */
 const REPORT_US = 1e6
 const LOOK_US = 250_000
@@ -104,6 +106,8 @@ class World {
   readonly #epochs = new EpochFloor()
   #epochReported = 0
   #incarnations = 0
+  /** The running worker has not got through yet that what was published before is not valid. */
+  #mustTakeBack = false
   #healed = false
   #digest = 0
 
@@ -192,6 +196,7 @@ class World {
     this.#exchange.pause()
     await this.#recover(RECOVERY_US, false)
     await this.#recover(SILENCE_US, true)
+    await this.#succeed()
     if (this.#ended) return
     await this.#stop()
   }
@@ -224,7 +229,15 @@ class World {
     const { timeUs } = this.#clock
     this.#digest = (Math.imul(this.#digest, 31) + timeUs + this.#oracle.records) | 0
     const worker = this.#worker
-    if (worker !== undefined) this.#oracle.check(worker.sink.stats, this.#exchange.violations)
+    if (worker === undefined) return
+    const { stats } = worker.sink
+    this.#oracle.check(stats, this.#exchange.violations)
+    if (!this.#mustTakeBack || !stats.connected || stats.queuedRecords > 0) return
+    this.#mustTakeBack = false
+    const orphan = this.#oracle.orphan()
+    if (orphan !== undefined) {
+      this.#tally.violation(`${orphan} is still valid, its worker was replaced by one that is mute`)
+    }
   }
 
   #every(periodUs: number, what: () => void): void {
@@ -253,7 +266,7 @@ class World {
     const watched = this.#oracle.watch(publisher)
     const sink = planted.sink?.(watched) ?? watched
     const adapter = adapters['coinbase']!
-    const floor = this.#epochs.floor(clock.timeUs / 1000)
+    const floor = this.#epochs.begin(clock.nowUs() / 1000, clock.timeUs / 1000)
     const feed = new Feed(
       {
         adapter: planted.adapter?.(adapter) ?? adapter,
@@ -274,6 +287,7 @@ class World {
     )
     const worker = { environment, wire, sink, feed }
     this.#worker = worker
+    this.#mustTakeBack = number > 0
     sink.start(feed.streams, feed.sinkEvents).catch((error: Error) => {
       if (!environment.alive) return
       this.#tally.trace(() => `the sink did not start: ${error.message}`)
@@ -338,6 +352,28 @@ class World {
       if (state !== 'live') return `${symbol} is ${state} in the worker`
     }
     return this.#oracle.unfinished(silent)
+  }
+
+  /** In some worlds the worker dies once more, and its successor does not reach the exchange. */
+  async #succeed(): Promise<void> {
+    const worker = this.#worker
+    if (this.#ended || worker === undefined) return
+    if (!new Random(this.#seed, 'succession').chance(0.25)) return
+    this.#network.unreachable = true
+    this.#tally.count('succession without the exchange')
+    this.#kill()
+    this.#startWorker()
+    const stillValid = (): string | undefined => this.#oracle.stillValid()
+    await this.#run(this.#clock.timeUs + TAKEN_BACK_US, () => stillValid() === undefined)
+    if (this.#ended) return
+    const valid = stillValid()
+    if (valid !== undefined) {
+      this.#tally.violation(
+        `${valid} is still valid ${TAKEN_BACK_US / 1e6} s after its worker was replaced`,
+      )
+    }
+    this.#network.unreachable = false
+    await this.#recover(RECOVERY_US, false)
   }
 
   /** A clean end: every stream says so, and everything that was said is stored. */

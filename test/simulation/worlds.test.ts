@@ -86,6 +86,7 @@ const FAULTS = [
   'stream dropped by the sink',
   'subscription ignored',
   'subscription refused',
+  'succession without the exchange',
   'worker drained',
   'worker killed',
 ]
