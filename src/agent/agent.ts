@@ -57,7 +57,7 @@ class Agent {
     this.#map = readPartitionMap(settings.map)
     this.#layout = layoutWorkers(settings, this.#map.entries.length)
     const { workers, cpus, taskset } = this.#layout
-    const output = outputOf(settings, workers)
+    const output = outputOf(settings)
     this.#supervisor = new Supervisor({
       seats: Array.from({ length: workers }, (_, id) => ({
         id,
@@ -220,8 +220,10 @@ class Agent {
   }
 }
 
-/** stdout belongs to events: with one worker it is the worker's own, with several we interleave. */
-function outputOf(settings: Settings, workers: number): WorkerOutput {
-  if (settings.sink !== 'stdout') return 'stderr'
-  return workers === 1 ? 'inherit' : 'pipe'
+/**
+ * stdout belongs to events, and every line of it passes through here, also with one worker: what
+ * one that died has left of a line must not stand before the first line of its successor.
+ */
+function outputOf(settings: Settings): WorkerOutput {
+  return settings.sink === 'stdout' ? 'pipe' : 'stderr'
 }

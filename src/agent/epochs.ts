@@ -10,8 +10,9 @@ const UNREPORTED = 1000
  * one.
  */
 export class EpochFloor {
-  #reported = -1
+  #reported = -Infinity
   #aheadMs = -Infinity
+  #hasBegun = false
 
   /** Call at least once a second: both clocks in ms, read together. */
   clock(wallMs: number, monotonicMs: number): void {
@@ -23,9 +24,17 @@ export class EpochFloor {
     this.#reported = Math.max(this.#reported, epochMax)
   }
 
-  /** Before the first report nothing was published: 0. */
-  floor(monotonicMs: number): number {
-    if (this.#reported < 0) return 0
+  /**
+   * A life begins that can publish, with both clocks as for `clock`. Gives what its epochs must
+   * exceed: 0 for the first, more than 0 for every other, whether or not the one before it ever
+   * told anything.
+   */
+  begin(wallMs: number, monotonicMs: number): number {
+    this.clock(wallMs, monotonicMs)
+    if (!this.#hasBegun) {
+      this.#hasBegun = true
+      return 0
+    }
     return Math.max(this.#reported + UNREPORTED, Math.ceil(this.#aheadMs + monotonicMs))
   }
 }

@@ -1,10 +1,10 @@
-/** Passes the stdout of several workers on to one output: whole lines, with backpressure. */
+/** Passes the stdout of the workers on to one output: whole lines, with backpressure. */
 import type { Readable, Writable } from 'node:stream'
 
 const NEWLINE = 10
 
 /**
- * Lines of different workers never mix, and the cut line of a worker that died is left out. While
+ * Lines of different lives never mix, and the cut line of a worker that died is left out. While
  * the output does not accept more, no worker is read, so that each feels the pressure itself.
  */
 export class LineForwarder {

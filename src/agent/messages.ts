@@ -10,7 +10,10 @@ export type ToWorker =
     readonly type: 'plan'
     readonly settings: Settings
     readonly plan: WorkerPlan
-    /** Every epoch of this worker must be greater: the highest one its predecessors used. */
+    /**
+     * Every epoch of this worker must be greater: none that its predecessors used is. 0: there was
+     * no predecessor.
+     */
     readonly epochFloor: number
   }
   | { readonly type: 'drain'; readonly timeoutMs: number }

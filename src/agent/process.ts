@@ -19,7 +19,7 @@ export interface ProcessEvents {
 }
 
 /** What becomes of the worker's stdout. */
-export type WorkerOutput = 'inherit' | 'stderr' | 'pipe'
+export type WorkerOutput = 'stderr' | 'pipe'
 
 /** Messages sent right before the exit may still be on their way when the exit is reported. */
 const LAST_WORDS_MS = 200

@@ -3,26 +3,36 @@ import process from 'node:process'
 import { EXIT } from '../core/errors.ts'
 import { log, logLastWords } from '../telemetry/log.ts'
 
+function monotonicMs(): number {
+  return performance.now()
+}
+
 export interface Stoppable {
   readonly draining: boolean
   stop(exitCode: number, drainTimeoutMs: number): void
   kill(exitCode: number): void
 }
 
+/** `timeout`, `npm` and terminals signal the process and its group: one wish that comes twice. */
+const SAME_WISH_MS = 250
+
 /**
- * TERM or INT drains and ends with 0; another one ends at once with 143 or 130. HUP does nothing,
- * but says so: without a handler it would end the agent.
+ * TERM or INT drains and ends with 0; another one, not in the same breath, ends at once with 143 or
+ * 130. HUP does nothing, but says so: without a handler it would end the agent.
  */
 export class Stopper {
   readonly #agent: Stoppable
   readonly #drainTimeoutMs: number
-  #asked = false
+  readonly #now: () => number
+  #askedMs = Infinity
   readonly #listeners: readonly (readonly [NodeJS.Signals, () => void])[]
   readonly #stdoutFailed = (error: Error): void => this.#broken(error)
 
-  constructor(agent: Stoppable, drainTimeoutMs: number) {
+  /** `now`: monotonic ms. */
+  constructor(agent: Stoppable, drainTimeoutMs: number, now: () => number = monotonicMs) {
     this.#agent = agent
     this.#drainTimeoutMs = drainTimeoutMs
+    this.#now = now
     this.#listeners = [
       ['SIGTERM', () => this.#signal('TERM', EXIT.terminated)],
       ['SIGINT', () => this.#signal('INT', EXIT.interrupted)],
@@ -37,20 +47,27 @@ export class Stopper {
   }
 
   #signal(name: string, exitCode: number): void {
-    if (this.#asked) {
+    const now = this.#now()
+    if (now >= this.#askedMs) {
+      if (now - this.#askedMs < SAME_WISH_MS) return
       logLastWords(`second signal, stopping at once`, { signal: name })
       this.#agent.kill(exitCode)
       process.exit(exitCode)
     }
-    this.#asked = true
+    this.#askedMs = now
     log.info('draining', { signal: name, timeoutMs: this.#drainTimeoutMs })
     this.#agent.stop(EXIT.ok, this.#drainTimeoutMs)
   }
 
-  /** `obfeed ... | head` is a normal end. */
-  #broken(error: Error): void {
+  /** `obfeed ... | head` is a normal end, a full disk is not. */
+  #broken(error: NodeJS.ErrnoException): void {
     if (this.#agent.draining) return
-    log.info('the reader of stdout went away, stopping', { found: error.message })
-    this.#agent.kill(EXIT.ok)
+    if (error.code === 'EPIPE' || error.code === 'ERR_STREAM_DESTROYED') {
+      log.info('the reader of stdout went away, stopping', { found: error.message })
+      this.#agent.kill(EXIT.ok)
+      return
+    }
+    log.error(`stdout cannot be written (${error.message}); expected a file or pipe with room`)
+    this.#agent.kill(EXIT.cannotCreate)
   }
 }

@@ -164,7 +164,7 @@ export class Supervisor {
       type: 'plan',
       settings: this.#settings,
       plan: slot.plan,
-      epochFloor: slot.epochs.floor(performance.now()),
+      epochFloor: slot.epochs.begin(Date.now(), performance.now()),
     })
     slot.state = 'running'
   }

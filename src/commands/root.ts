@@ -31,7 +31,7 @@ const commands: Readonly<Record<string, Entry>> = {
       'obfeed --exchange coinbase --map coinbase_config.json --brokers kafka-1:9092,kafka-2:9092',
       'obfeed --exchange coinbase --map coinbase_config.json --sink stdout --depth 10',
     ],
-    exitCodes: [0, 1, 64, 66, 69, 70, 71, 75, 77, 78, 124, 130, 143],
+    exitCodes: [0, 1, 64, 66, 69, 70, 71, 73, 75, 77, 78, 124, 130, 143],
     load: async () => untyped((await import('./run.ts')).default),
   },
   plan: {
@@ -61,7 +61,7 @@ const commands: Readonly<Record<string, Entry>> = {
   simulate: {
     description: 'Serves a protocol-faithful exchange on loopback',
     examples: ['obfeed simulate coinbase --port 9470 --symbols BTC/USD,ETH/USD --rate 200'],
-    exitCodes: [0, 1, 64, 69],
+    exitCodes: [0, 1, 64, 69, 73],
     load: async () => untyped((await import('./simulate.ts')).default),
   },
   bench: {

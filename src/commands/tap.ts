@@ -34,6 +34,11 @@ const PRINTED: ReadonlySet<Outcome> = new Set<Outcome>([
   'mismatch',
 ])
 
+/** What stands before the levels is shorter. */
+const HEADER_BYTES = 1024
+/** No string of an event holds a quote. */
+const PART = /"part":(\d+),"parts":/
+
 interface Tap {
   readonly client: KafkaClient
   readonly topic: string
@@ -176,6 +181,8 @@ async function printEvents(tap: Tap): Promise<void> {
   const replicas = new Map<string, Replica>()
   for (const symbol of tap.symbols.keys()) replicas.set(symbol, new Replica(symbol))
   const output = new Output()
+  /** By symbol: the parts of a snapshot, from the first on, until it is whole. */
+  const parts = new Map<string, Uint8Array[]>()
   let printed = 0
   await read(tap, {
     onRecord(record) {
@@ -186,9 +193,14 @@ async function printEvents(tap: Tap): Promise<void> {
         const { partition, offset } = record
         log.warn(`${record.key}: ${outcome}`, { partition, offset })
       }
+      const part = PART.exec(Buffer.from(record.value.subarray(0, HEADER_BYTES)).toString())?.[1]
+      if (part === '0') parts.set(record.key, [])
+      if (part !== undefined && outcome === 'waiting') parts.get(record.key)?.push(record.value)
       if (!PRINTED.has(outcome)) return
-      output.line(record.value)
-      printed += 1
+      const lines = part === undefined ? [] : parts.get(record.key) ?? []
+      for (const line of [...lines, record.value]) output.line(line)
+      if (part !== undefined) parts.delete(record.key)
+      printed += lines.length + 1
       if (printed >= tap.limit) tap.controller.abort()
     },
     pace: () => output.drained(),

@@ -29,6 +29,7 @@ process.on('message', (message: ToWorker) => {
   switch (message.type) {
     case 'plan': {
       if (behaviour === 'never-available') process.exit(69)
+      if (behaviour === 'dies-unheard' && message.epochFloor === 0) process.exit(7)
       // Tells by its number of frames what it was given.
       send({ type: 'stats', stats: stats(message.epochFloor + 1) })
       if (behaviour === 'exits') process.exit(7)

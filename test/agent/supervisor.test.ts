@@ -102,6 +102,8 @@ describe('restarts', () => {
       crew(['steady', 'steady'], async (all) => {
         await all.running(0, 1)
         const [first, other] = [all.pid(0)!, all.pid(1)!]
+        const { epochMax } = all.supervisor.views()[0].stats!.feed
+        assert.equal(epochMax, 1, 'nobody was there before: its floor was 0')
         process.kill(first, 'SIGKILL')
         await until('a new worker', 10_000, () => {
           const { pid, stats } = all.supervisor.views()[0]
@@ -114,6 +116,19 @@ describe('restarts', () => {
         assert.equal(view.totals.frames, 20, 'both lives')
         // The first life reported epoch 1; what it may have begun since is left out as well.
         assert.ok(view.stats!.feed.epochMax > 1 + 1000)
+      }),
+  )
+
+  test(
+    'a worker that died before its first report had published all the same',
+    SLOW,
+    () =>
+      crew(['dies-unheard'], async (all) => {
+        const begunMs = Date.now()
+        await all.running(0)
+        assert.deepEqual(all.restarts(0), { exit: 1 })
+        const floor = all.supervisor.views()[0].stats!.feed.epochMax - 1
+        assert.ok(floor >= begunMs && floor <= Date.now() + 1, `${floor}, since ${begunMs}`)
       }),
   )
 

@@ -116,6 +116,8 @@ describe('help', () => {
       assert.match(stdout, /\n\nFlags:\n {2}-/)
       assert.match(stdout, /\n\nExamples:\n {2}obfeed /)
       assert.match(stdout, /\n\nExit codes:\n {2}0 +done/)
+      const writes = command === 'run' || command === 'simulate'
+      assert.equal(/\n {2}73 +an output cannot be written/.test(stdout), writes)
     })
   }
 })

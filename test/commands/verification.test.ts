@@ -1,0 +1,34 @@
+/** What `tap --verify` takes for a fault, and what it does not. */
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { Verification } from '../../src/commands/verification.ts'
+
+const event = (type: string, epoch: number, seq: number, rest: string) =>
+  new TextEncoder().encode(
+    `{"v":1,"type":"${type}","exchange":"x","symbol":"A/B","epoch":${epoch},"seq":${seq},` +
+      `"timestamp":null,"receivedUs":1,"publishedUs":2,${rest}}`,
+  )
+const snapshot = (epoch: number, seq: number) =>
+  event('snapshot', epoch, seq, '"proof":"sequence","bids":[[1,1]],"asks":[[2,1]]')
+const delta = (epoch: number, seq: number) => event('delta', epoch, seq, '"bids":[[1,2]],"asks":[]')
+const takenBack = (epoch: number) => event('invalid', epoch, 0, '"reason":"disconnect"')
+
+test('a successor that takes back what a dead worker left is no fault', () => {
+  const verification = new Verification(new Map([['A/B', 0]]), 0)
+  const outcomes = [
+    snapshot(5, 0),
+    delta(5, 1),
+    takenBack(6),
+    // Of the dead one, stored late.
+    delta(5, 2),
+    takenBack(6),
+  ].map((value) => verification.receive('A/B', value, 0, 10))
+  assert.deepEqual(outcomes, ['snapshot', 'delta', 'invalid', 'zombie', 'invalid'])
+  const meanwhile = verification.report(1000)
+  assert.equal(meanwhile.symbols[0].state, 'invalid')
+  assert.deepEqual(meanwhile.failures, [])
+  for (const value of [snapshot(7, 0), delta(7, 1)]) verification.receive('A/B', value, 0, 10)
+  const { ok, symbols: [row] } = verification.report(1000)
+  assert.equal(ok, true)
+  assert.deepEqual([row.state, row.epoch, row.seq, row.invalids, row.gaps], ['live', 7, 1, 2, 0])
+})
