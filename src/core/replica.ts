@@ -320,7 +320,7 @@ class Side {
 export function compareDecimals(a: string, b: string): number {
   const negative = a.startsWith('-')
   if (negative !== b.startsWith('-')) return negative ? -1 : 1
-  return negative ? -compareMagnitudes(a.slice(1), b.slice(1)) : compareMagnitudes(a, b)
+  return negative ? compareMagnitudes(b.slice(1), a.slice(1)) : compareMagnitudes(a, b)
 }
 
 function compareMagnitudes(a: string, b: string): number {

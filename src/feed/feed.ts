@@ -59,6 +59,9 @@ export class Feed {
   #lastTickMs = 0
   #started = false
   #drained = false
+  /** Since it was last told. */
+  #droppedStreams = 0
+  #droppedEvents = 0
   #noticeWindowMs = -Infinity
   #notices = 0
 
@@ -112,7 +115,11 @@ export class Feed {
       this.#connections.push(connection)
     }
     this.sinkEvents = {
-      dropped: (stream) => this.#symbolStreams[stream].dropped(),
+      dropped: (stream, events) => {
+        this.#droppedStreams++
+        this.#droppedEvents += events
+        this.#symbolStreams[stream].dropped()
+      },
       writable: (stream) => this.#symbolStreams[stream].writable(),
       pressure: (full) => this.#pressure(full),
       failed: (error) => options.onFatal(error),
@@ -198,6 +205,7 @@ export class Feed {
     for (const connection of this.#connections) connection.tick(now)
     for (const group of this.#groups) group.tick(now, lateMs)
     this.#tickStreams(now)
+    if (this.#droppedStreams > 0) this.#tellDropped()
     if (!this.#drained) this.#arm()
   }
 
@@ -212,6 +220,16 @@ export class Feed {
       checkpoints++
       this.#nextStream = (at + 1) % streams.length
     }
+  }
+
+  #tellDropped(): void {
+    this.#notice(
+      'warn',
+      `the sink lost ${this.#droppedEvents} events of ${this.#droppedStreams} symbols: it was too ` +
+        'slow or failed; they go on with a snapshot under a new epoch when it takes events again',
+    )
+    this.#droppedStreams = 0
+    this.#droppedEvents = 0
   }
 
   #pressure(full: boolean): void {

@@ -17,6 +17,8 @@ const BYTES_PER_REQUEST_MAX = 4_000_000
  */
 const RECORDS_PER_IDENTITY_MAX = 2_000_000_000
 const OPEN_TIMEOUT_MS = 20_000
+/** A send without an answer for so long: whoever asks is not to be told that all is well. */
+const STALLED_AFTER_MS = 10_000
 const BACKOFF_MIN_MS = 100
 const BACKOFF_MAX_MS = 5_000
 
@@ -58,6 +60,7 @@ export class Group {
   /** Tells the answer of the present call from a late one. */
   #call = 0
   #sending: Lane[] = []
+  #sendingSinceMs = 0
   #turn = 0
   #pumpQueued = false
 
@@ -74,6 +77,12 @@ export class Group {
 
   get isSending(): boolean {
     return this.#state === 'sending'
+  }
+
+  /** The leader takes writes, as far as one can tell. */
+  get isHealthy(): boolean {
+    if (this.#state !== 'sending') return this.#state === 'ready'
+    return this.#environment.monotonicMs() - this.#sendingSinceMs < STALLED_AFTER_MS
   }
 
   /** Opens the identity. Call once. */
@@ -151,6 +160,7 @@ export class Group {
     const batches = this.#takeBatches()
     if (batches.length === 0) return
     this.#state = 'sending'
+    this.#sendingSinceMs = this.#environment.monotonicMs()
     const call = ++this.#call
     this.#timer = this.#environment.setTimer(this.#owner.deliveryTimeoutMs, () => {
       const waited = `no acknowledgement within ${this.#owner.deliveryTimeoutMs} ms`

@@ -263,6 +263,7 @@ export class Publisher implements Sink {
       this.#patrol = undefined
       if (this.#closed) return
       this.#checkAges()
+      this.#updateConnected()
       this.#wakeStreams()
       this.#flushes.check(this.#backlog.lostRecords)
       if (
@@ -352,7 +353,7 @@ export class Publisher implements Sink {
   #updateConnected(): void {
     const connected = !this.#closed &&
       this.#lanes.every((lane) =>
-        lane.nextLeader >= 0 && this.#groups.get(lane.leader)?.isReady === true
+        lane.nextLeader >= 0 && this.#groups.get(lane.leader)?.isHealthy === true
       )
     this.stats.connected = connected
     if (connected) this.#starting?.resolve()

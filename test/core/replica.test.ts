@@ -249,7 +249,7 @@ describe('levels', () => {
     fc.assert(fc.property(digits, digits, (a, b) => {
       const expected = a < b ? -1 : a > b ? 1 : 0
       assert.equal(Math.sign(compareDecimals(textOf(a), textOf(b))), expected)
-    }))
+    }), { examples: [[-27n, -27n]] })
   })
 })
 

@@ -349,6 +349,16 @@ describe('a sink without room', () => {
     assert.deepEqual([book.state, book.reason, book.resyncs], ['live', undefined, { overflow: 1 }])
   })
 
+  test('what was lost is told once, in numbers', () => {
+    world.notices.length = 0
+    drop()
+    world.feed.sinkEvents.dropped(1, 41)
+    world.pass(1000)
+    assert.deepEqual(world.notices.map((notice) => notice.slice(0, 42)), [
+      'the sink lost 42 events of 2 symbols: it w',
+    ])
+  })
+
   test('dropped from inside push: the event was not taken', () => {
     world.sink.onPush = (stream) => {
       world.sink.onPush = undefined

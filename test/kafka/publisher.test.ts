@@ -332,6 +332,17 @@ describe('a spent identity', () => {
     assert.equal(new TextDecoder().decode(value), 'unknown')
   })
 
+  test('a broker that hangs is not called connected, until it answers', async () => {
+    const { clock, wire, publisher } = await stage({ 0: 1 }, [0], { whenFull: 'block' })
+    pushText(publisher, 0, KIND_DELTA, 'a')
+    await clock.advance(9_000)
+    assert.equal(publisher.stats.connected, true)
+    await clock.advance(2_000)
+    assert.equal(publisher.stats.connected, false)
+    await wire.last.acknowledge()
+    assert.equal(publisher.stats.connected, true)
+  })
+
   test('opening backs off and goes on trying', async () => {
     const { clock, wire, publisher } = await stage({ 0: 1 }, [0])
     pushText(publisher, 0, KIND_DELTA, 'a')
