@@ -246,10 +246,13 @@ describe('levels', () => {
       const fraction = padded.slice(-12).replace(/0+$/, '')
       return `${sign}${padded.slice(0, -12)}${fraction === '' ? '' : `.${fraction}`}`
     }
-    fc.assert(fc.property(digits, digits, (a, b) => {
-      const expected = a < b ? -1 : a > b ? 1 : 0
-      assert.equal(Math.sign(compareDecimals(textOf(a), textOf(b))), expected)
-    }), { examples: [[-27n, -27n]] })
+    fc.assert(
+      fc.property(digits, digits, (a, b) => {
+        const expected = a < b ? -1 : a > b ? 1 : 0
+        assert.equal(Math.sign(compareDecimals(textOf(a), textOf(b))), expected)
+      }),
+      { examples: [[-27n, -27n]] },
+    )
   })
 })
 

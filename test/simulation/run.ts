@@ -16,15 +16,28 @@ function replayLine(seed: number, bug: string | undefined): string {
   return `./scripts/worlds --seeds 1 --from ${seed}` + (bug === undefined ? '' : ` --bug ${bug}`)
 }
 
+function flags() {
+  try {
+    return parseArgs({
+      options: {
+        seeds: { type: 'string', default: '1000' },
+        from: { type: 'string', default: '1' },
+        verbose: { type: 'boolean', default: false },
+        bug: { type: 'string' },
+      },
+    }).values
+  } catch (error) {
+    console.error(
+      `${
+        (error as Error).message
+      }\nusage: ./scripts/worlds [--seeds N] [--from S] [--verbose] [--bug NAME]`,
+    )
+    process.exit(64)
+  }
+}
+
 async function main(): Promise<number> {
-  const { values } = parseArgs({
-    options: {
-      seeds: { type: 'string', default: '1000' },
-      from: { type: 'string', default: '1' },
-      verbose: { type: 'boolean', default: false },
-      bug: { type: 'string' },
-    },
-  })
+  const values = flags()
   const seeds = integer(values.seeds, 'seeds')
   const from = integer(values.from, 'from')
   const { bug } = values
