@@ -70,7 +70,7 @@ class Agent {
       ...(taskset === undefined ? {} : { taskset }),
       environment: workerEnvironment(process.env),
       output,
-      ...(output === 'pipe' ? { lines: process.stdout } : {}),
+      ...(output === 'pipe' ? { lines: () => process.stdout } : {}),
       buildId: buildId(),
       notice: (level, message, fields) => log[level](message, fields),
       policy: options.policy ?? RESTART_POLICY,
@@ -83,6 +83,7 @@ class Agent {
     const stopper = new Stopper(supervisor, settings.drainTimeoutMs)
     // At once: the workers load and warm up while the parent asks for markets and topic.
     supervisor.start()
+    stopper.watchStdout()
     for (const warning of this.#layout.warnings) log.warn(warning)
     let failure: unknown
     const prepared = this.#prepare().catch((error) => {

@@ -39,6 +39,10 @@ export class Stopper {
       ['SIGHUP', () => log.warn('HUP: reloading is not supported, restart to read the map again')],
     ]
     for (const [name, listener] of this.#listeners) process.on(name, listener)
+  }
+
+  /** Ends the agent when stdout breaks. Apart, because opening stdout takes a while at start. */
+  watchStdout(): void {
     process.stdout.on('error', this.#stdoutFailed)
   }
 

@@ -25,8 +25,11 @@ export interface SupervisorOptions {
   readonly taskset?: string
   readonly environment: Readonly<Record<string, string>>
   readonly output: WorkerOutput
-  /** Where the workers' lines go when `output` is `pipe`. */
-  readonly lines?: Writable
+  /**
+   * Where the workers' lines go when `output` is `pipe`. Asked for once the first worker is on its
+   * way: opening stdout takes as long as starting it.
+   */
+  readonly lines?: () => Writable
   /** A worker that greets with another one is not started with a plan. */
   readonly buildId: string
   readonly notice: Notice
@@ -57,7 +60,7 @@ export class Supervisor {
   readonly #policy: RestartPolicy
   readonly #slots: readonly WorkerSlot[]
   readonly #watch: HeartbeatWatch
-  readonly #forwarder: LineForwarder | undefined
+  #forwarder: LineForwarder | undefined
   readonly #streams: Set<Promise<void>> = new Set()
   #settings: Settings | undefined
   #checker: ReturnType<typeof setInterval> | undefined
@@ -77,7 +80,6 @@ export class Supervisor {
     )
     const checkMs = this.#checkMs()
     this.#watch = new HeartbeatWatch(this.#policy.heartbeatTimeoutMs, checkMs)
-    this.#forwarder = options.lines === undefined ? undefined : new LineForwarder(options.lines)
     this.ended = new Promise((resolve) => this.#resolve = resolve)
   }
 
@@ -150,7 +152,9 @@ export class Supervisor {
       died: (death) => this.#died(slot, death),
     })
     slot.process = worker
-    if (worker.stdout !== null && this.#forwarder !== undefined) {
+    const { lines } = this.#options
+    if (worker.stdout !== null && lines !== undefined) {
+      this.#forwarder ??= new LineForwarder(lines())
       const stream = this.#forwarder.attach(worker.stdout)
       this.#streams.add(stream)
       stream.then(() => this.#streams.delete(stream))

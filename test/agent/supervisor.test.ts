@@ -29,6 +29,7 @@ class Crew {
 
   /** One stand-in per behaviour. */
   constructor(behaviours: readonly string[], options: Options = {}) {
+    const { lines } = options
     const runner = process.argv0.includes('deno') ? ['run', '-A'] : []
     this.supervisor = new Supervisor({
       seats: behaviours.map((_, id) => ({ id })),
@@ -38,7 +39,7 @@ class Crew {
       }),
       environment: workerEnvironment(process.env),
       output: options.lines === undefined ? 'stderr' : 'pipe',
-      ...(options.lines === undefined ? {} : { lines: options.lines }),
+      ...(lines === undefined ? {} : { lines: () => lines }),
       buildId: 'ours',
       notice: (level, message) => this.notices.push(`${level} ${message}`),
       policy: { ...quick, ...options.policy },
