@@ -9,7 +9,7 @@ const BACKOFF_CAP_MS = 30_000
 const SETTLED_MS = 20_000
 /** A rejected symbol is asked for again this late, then twice as late, and so on. */
 const REJECTED_MS = 60_000
-const REJECTED_CAP_MS = 15 * 60_000
+const REJECTED_CAP_MS = 3 * 60_000
 /** Silence below this is never suspicious. */
 const STALE_MIN_MS = 60_000
 /** Silence of so many mean gaps is suspicious. */
