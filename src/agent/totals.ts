@@ -51,25 +51,16 @@ export function emptyTotals(): Totals {
 
 /** Adds one life's counters: those of a dead worker for good, those of a living one for a look. */
 export function addStats(totals: Totals, stats: WorkerStats): Totals {
-  const { feed, sink } = stats
-  totals.frames += feed.frames
-  totals.bytes += feed.bytes
-  totals.scannerFallbacks += feed.scannerFallbacks
-  totals.unknownFrames += feed.unknownFrames
-  totals.duplicates += feed.duplicates
-  addCounts(totals.reconnects, feed.reconnects)
-  for (const book of feed.books) addBook(totals, book.symbol, book)
-  totals.sentRecords += sink.sentRecords
-  totals.sentBytes += sink.sentBytes
-  totals.droppedRecords += sink.droppedRecords
-  totals.sinkErrors += sink.errors
-  totals.sinkRetries += sink.retries
-  addBuckets(totals.latencyBuckets, sink.latencyBuckets)
-  totals.latencySumS += sink.latencySumS
-  totals.latencyCount += sink.latencyCount
-  totals.cpuSeconds += stats.cpuSeconds
-  addCounts(totals.logs, stats.logs)
-  return totals
+  const { feed, sink, cpuSeconds, logs } = stats
+  return addTotals(totals, {
+    ...feed,
+    books: new Map(feed.books.map((book) => [book.symbol, book])),
+    ...sink,
+    sinkErrors: sink.errors,
+    sinkRetries: sink.retries,
+    cpuSeconds,
+    logs,
+  })
 }
 
 export function addTotals(totals: Totals, other: Totals): Totals {
