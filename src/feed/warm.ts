@@ -1,7 +1,8 @@
 /** Runs the frame path hot on canned frames, so that the first real frame does not pay for it. */
 import type { Environment, Socket, SocketEvents } from '../core/environment.ts'
 import type { Adapter } from '../exchanges/adapter.ts'
-import { LATENCY_BUCKETS_S, type Sink } from '../sinks/sink.ts'
+import type { Sink } from '../sinks/sink.ts'
+import { newSinkStats } from '../sinks/stats.ts'
 import { Feed } from './feed.ts'
 
 /** Time spent at most, all slices together; the compiler has seen enough by then. */
@@ -88,19 +89,7 @@ const NO_SOCKET: Socket = {
 
 class Nowhere implements Sink {
   records = 0
-  readonly stats = {
-    connected: true,
-    queuedRecords: 0,
-    queuedBytes: 0,
-    sentRecords: 0,
-    sentBytes: 0,
-    droppedRecords: 0,
-    errors: 0,
-    retries: 0,
-    latencyBuckets: new Array<number>(LATENCY_BUCKETS_S.length + 1).fill(0),
-    latencySumS: 0,
-    latencyCount: 0,
-  }
+  readonly stats = newSinkStats()
 
   start(): Promise<void> {
     return Promise.resolve()
