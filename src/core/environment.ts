@@ -46,7 +46,8 @@ export interface Environment {
   setTimer(delayMs: number, callback: () => void): Timer
   /** Uniform in [0, 1). */
   random(): number
-  openSocket(url: string, events: SocketEvents): Socket
+  /** A message of more than `frameBytesMax` bytes is not delivered: it ends the socket. */
+  openSocket(url: string, events: SocketEvents, frameBytesMax: number): Socket
   /** `done` exactly once, unless cancelled. */
   httpGet(url: string, timeoutMs: number, done: (response: HttpResponse) => void): Timer
 }

@@ -4,17 +4,18 @@ import type { Environment, Socket, SocketEvents, Timer } from '../core/environme
 import type { Limits, Session } from '../exchanges/adapter.ts'
 import type { Budget, BudgetClient } from './budget.ts'
 
-/** Whole books arrive as one message. */
-const MESSAGE_BYTES_MAX = 256 * 1024 * 1024
-
 /**
  * A real socket. Under Bun `ws` is Bun's own client; on every runtime a text message arrives as a
  * Buffer, and no string is made of it.
  */
-export function openWebSocket(url: string, events: SocketEvents): Socket {
+export function openWebSocket(
+  url: string,
+  events: SocketEvents,
+  frameBytesMax: number,
+): Socket {
   const socket = new WebSocket(url, {
     perMessageDeflate: false,
-    maxPayload: MESSAGE_BYTES_MAX,
+    maxPayload: frameBytesMax,
     headers: { 'User-Agent': 'obfeed' },
   })
   let ended = false
@@ -28,7 +29,13 @@ export function openWebSocket(url: string, events: SocketEvents): Socket {
     if (!ended) events.opened()
   })
   socket.on('message', (data) => {
-    if (!ended) events.received(data as Buffer)
+    const frame = data as Buffer
+    if (ended) return
+    if (frame.length <= frameBytesMax) return events.received(frame)
+    // Not every runtime's client knows `maxPayload`.
+    failure = `a frame of ${frame.length} bytes, expected at most ${frameBytesMax}`
+    socket.terminate()
+    end(1009, failure)
   })
   socket.on('error', (error) => {
     failure = error.message
@@ -225,7 +232,11 @@ export class Connection implements BudgetClient {
     this.#timer = this.environment.setTimer(timeoutMs, () => {
       this.#lose('connect-timeout', `not open after ${timeoutMs} ms`, 0)
     })
-    const socket = this.environment.openSocket(this.#options.url, link)
+    const socket = this.environment.openSocket(
+      this.#options.url,
+      link,
+      this.#options.limits.frameBytesMax,
+    )
     // It may have failed before it was handed over.
     if (this.#link === link) link.socket = socket
     else socket.terminate()

@@ -145,7 +145,7 @@ describe('openWebSocket', () => {
       })
     })
     const { seen, events } = watcher()
-    const socket = openWebSocket(url, { ...events, opened: () => socket.send('hé') })
+    const socket = openWebSocket(url, { ...events, opened: () => socket.send('hé') }, 1 << 26)
     await until('close', 5000, () => seen.closed.length)
     assert.deepEqual(seen.closed, [[4000, 'bye']])
     assert.ok(seen.frames[0] instanceof Uint8Array)
@@ -156,11 +156,11 @@ describe('openWebSocket', () => {
   test('closed comes exactly once: refused, not a WebSocket server, terminated', async () => {
     const { url, sockets } = await serveSilence()
     const refused = watcher()
-    openWebSocket('ws://127.0.0.1:1/', refused.events)
+    openWebSocket('ws://127.0.0.1:1/', refused.events, 1 << 26)
     const denied = watcher()
-    openWebSocket(url, denied.events)
+    openWebSocket(url, denied.events, 1 << 26)
     const cut = watcher()
-    const terminated = openWebSocket(url, cut.events)
+    const terminated = openWebSocket(url, cut.events, 1 << 26)
     await until('connections', 2000, () => sockets.length === 2)
     sockets[0].end('HTTP/1.1 429 Too Many Requests\r\nContent-Length: 0\r\n\r\n')
     terminated.terminate()
@@ -183,7 +183,7 @@ describe('openWebSocket', () => {
       socket.on('close', () => clearInterval(timer))
     })
     const { seen, events } = watcher()
-    const socket = openWebSocket(url, events)
+    const socket = openWebSocket(url, events, 1 << 26)
     await until('frames', 2000, () => seen.frames.length > 3)
     socket.pause()
     const mark = sent
@@ -196,6 +196,17 @@ describe('openWebSocket', () => {
     numbers.forEach((number, i) => assert.equal(number, i))
     socket.terminate()
   })
+})
+
+test('a frame beyond the limit is not delivered and ends the socket', async () => {
+  const url = await serve((socket) => {
+    socket.send('x'.repeat(1000))
+    socket.send('y'.repeat(1001))
+  })
+  const slot = new Slot(url, { frameBytesMax: 1000 })
+  const loss = await until('lost', 3000, () => slot.losses[0])
+  assert.equal(loss.opened, true)
+  assert.deepEqual(slot.sessions[0].map((frame) => frame[0]), ['x'])
 })
 
 describe('Connection', () => {
@@ -305,9 +316,9 @@ describe('Connection', () => {
     const links: SocketEvents[] = []
     const environment: Environment = {
       ...realEnvironment,
-      openSocket: (to, events) => {
+      openSocket: (to, events, frameBytesMax) => {
         links.push(events)
-        return openWebSocket(to, events)
+        return openWebSocket(to, events, frameBytesMax)
       },
     }
     const slot = new Slot(url, {}, {}, environment)
