@@ -35,15 +35,18 @@ export class Book {
   readonly sizeDecimals: number
   /** Levels a side in the view; Infinity = all. */
   readonly depth: number
+  /** Levels a side in the whole book at most; no less than `depth`. */
+  readonly kept: number
   readonly bids: Side
   readonly asks: Side
   readonly wide: WideTable
   readonly difference: ViewDifference
 
-  constructor(priceDecimals: number, sizeDecimals: number, depth: number) {
+  constructor(priceDecimals: number, sizeDecimals: number, depth: number, kept = Infinity) {
     this.priceDecimals = priceDecimals
     this.sizeDecimals = sizeDecimals
     this.depth = depth
+    this.kept = kept
     this.wide = new WideTable(priceDecimals)
     this.bids = new Side(BID, 1, depth, this.wide)
     this.asks = new Side(ASK, -1, depth, this.wide)
@@ -59,6 +62,13 @@ export class Book {
     return this.asks.count
   }
 
+  /** So many levels of either side are certainly the best ones; Infinity: all that there are. */
+  get certainDepth(): number {
+    const bids = this.bids.horizon === -Infinity ? Infinity : this.bids.count
+    const asks = this.asks.horizon === -Infinity ? Infinity : this.asks.count
+    return Math.min(bids, asks)
+  }
+
   clear(): void {
     this.bids.clear()
     this.asks.clear()
@@ -68,6 +78,8 @@ export class Book {
   /** Replaces the whole book. Any order; the last of equal prices wins; size 0 is no level. */
   load(changes: LevelChanges): void {
     this.clear()
+    this.bids.setHorizon(changes.bidHorizon)
+    this.asks.setHorizon(changes.askHorizon)
     try {
       this.bids.load(changes)
       this.asks.load(changes)
@@ -75,6 +87,41 @@ export class Book {
       this.clear()
       throw error
     }
+    this.truncate()
+  }
+
+  /**
+   * Replaces the whole book like `load`, but then `difference` is what that changed in the view.
+   * Adds to `changes` the deletes of what the book had and they have not.
+   */
+  replace(changes: LevelChanges): void {
+    const given = changes.count
+    for (const which of [BID, ASK] as const) {
+      const side = which === BID ? this.bids : this.asks
+      // Let everything through first: what lies beyond a nearer horizon must be deleted, too.
+      side.setHorizon(NaN)
+      const horizon = which === BID ? changes.bidHorizon : changes.askHorizon
+      const prices = new Set<number | string>()
+      for (let i = 0; i < given; i++) {
+        if (changes.side[i] !== which) continue
+        const name = this.priceName(changes, i)
+        prices.add(name)
+        const price = typeof name === 'number' ? name : Number(name) * 10 ** this.priceDecimals
+        if (which === BID ? price < horizon : price > horizon) {
+          changes.size[i] = 0
+          changes.wideSize.delete(i)
+        }
+      }
+      const price = new Float64Array(side.count)
+      side.read(0, side.count, price, new Float64Array(side.count))
+      for (const old of price) {
+        const name = isRegularPrice(old) ? old : this.wide.priceText(old)
+        if (!prices.has(name)) appendDelete(changes, which, name)
+      }
+    }
+    this.apply(changes)
+    this.bids.setHorizon(changes.bidHorizon)
+    this.asks.setHorizon(changes.askHorizon)
   }
 
   /** Applies a whole frame; then `difference` is what it changed in the view. */
@@ -87,12 +134,29 @@ export class Book {
       this.clear()
       throw error
     }
+    this.truncate()
   }
 
   /** Best bid at or above best ask: no exchange's book is, so this one is wrong. */
   isCrossed(): boolean {
     // -Infinity + anything, when a side is empty, is not at or above 0.
     return this.bids.bestKey() + this.asks.bestKey() >= 0
+  }
+
+  private truncate(): void {
+    const kept = this.kept
+    if (this.bids.count > kept) this.bids.truncate(kept)
+    if (this.asks.count > kept) this.asks.truncate(kept)
+  }
+
+  /** A price of `changes`: its regular number, or the text that is one and the same for it. */
+  private priceName(changes: LevelChanges, i: number): number | string {
+    const price = changes.price[i]
+    if (isRegularPrice(price)) return price
+    const text = price === price ? this.wide.textOf(price) : changes.widePrice.get(i)
+    if (text === undefined) throw new Error(`level ${i} has price NaN and no text in widePrice`)
+    const regular = this.wide.regularPrice(text)
+    return regular === regular ? regular : text
   }
 
   /** Canonical text of a price in `difference` or from `Side.read`. */
@@ -119,4 +183,18 @@ export class Book {
     }
     return levels
   }
+}
+
+function appendDelete(
+  changes: LevelChanges,
+  which: typeof BID | typeof ASK,
+  price: number | string,
+): void {
+  const i = changes.count
+  if (i === changes.side.length) changes.grow()
+  changes.side[i] = which
+  changes.size[i] = 0
+  changes.price[i] = typeof price === 'number' ? price : NaN
+  if (typeof price === 'string') changes.widePrice.set(i, price)
+  changes.count = i + 1
 }

@@ -1,7 +1,14 @@
 /** One frame's level changes, decoded into columns that are reused for every frame. */
+import type { Book } from './book.ts'
 
 export const BID = 0
 export const ASK = 1
+
+/** What an exchange says of the book that a frame leaves behind, such as a checksum. */
+export interface BookCheck {
+  /** Called once, right after the frame was applied to `book`. */
+  holds(book: Book): boolean
+}
 
 /**
  * Filled by a session, read by the book, valid only during the call that hands it over.
@@ -27,6 +34,15 @@ export class LevelChanges {
   timestampMs = -1
   /** Microseconds since 1970 when the frame reached user code. */
   receivedUs = 0
+  /** The proof that comes with this frame; undefined: none does. */
+  check: BookCheck | undefined = undefined
+  /**
+   * Of a snapshot that ends before the book does: the scaled price of its worst level, a side. What
+   * lies beyond is unknown and stays out of the book, also when later changes tell of it. NaN: the
+   * whole side is known. Not read of a delta.
+   */
+  bidHorizon = NaN
+  askHorizon = NaN
 
   constructor(capacity = 1024) {
     this.side = new Uint8Array(capacity)
@@ -34,9 +50,12 @@ export class LevelChanges {
     this.size = new Float64Array(capacity)
   }
 
-  /** Forgets the levels, keeps the memory. */
+  /** Forgets the levels, what checks them and their horizons; keeps the memory. */
   reset(): void {
     this.count = 0
+    this.check = undefined
+    this.bidHorizon = NaN
+    this.askHorizon = NaN
     if (this.widePrice.size > 0) this.widePrice.clear()
     if (this.wideSize.size > 0) this.wideSize.clear()
   }

@@ -47,7 +47,10 @@ export class EventEncoder {
   private readonly invalidHead: Uint8Array
   private readonly heartbeatHead: Uint8Array
   /** `,"proof":…` and, unless the view is the whole book, `,"depth":…`. */
-  private readonly snapshotTail: Uint8Array
+  private snapshotTail: Uint8Array
+  private readonly proof: Proof
+  /** Levels a side that snapshots claim to be the best ones; 0: all that there are. */
+  private claimed: number
   private readonly levels: LevelWriter
   /** First level of each part (bids, then asks, counted on) and, at the end, the level count. */
   private parts: number[] = []
@@ -82,7 +85,21 @@ export class EventEncoder {
     this.heartbeatHead = head('heartbeat')
     const full = depth === 0 || depth === Infinity
     this.levels = new LevelWriter(book, full ? Infinity : depth, slab)
-    this.snapshotTail = text.encode(`,"proof":"${proof}"${full ? '' : `,"depth":${depth}`}`)
+    this.proof = proof
+    this.claimed = full ? 0 : depth
+    this.snapshotTail = this.tail()
+  }
+
+  /** From now on snapshots claim so many levels a side to be the best ones; 0: all there are. */
+  claim(depth: number): void {
+    if (depth === this.claimed) return
+    this.claimed = depth
+    this.snapshotTail = this.tail()
+  }
+
+  private tail(): Uint8Array {
+    const depth = this.claimed === 0 ? '' : `,"depth":${this.claimed}`
+    return text.encode(`,"proof":"${this.proof}"${depth}`)
   }
 
   /** The whole view in one event. */

@@ -2,6 +2,7 @@
  * Strict scanning of frame bytes: literals, decimals, integers and times are read where they stand,
  * without a string or an object. An exchange's scanner is a straight line of these calls.
  */
+import { canonicalDecimal, scaledFromText } from './decimal.ts'
 
 /** Frames up to this size are copied into memory that stays; larger ones into their own. */
 const KEPT_BYTES = 262_144
@@ -11,6 +12,9 @@ const PADDING = 64
 
 const QUOTE = 0x22
 const POINT = 0x2e
+const COMMA = 0x2c
+const BRACE = 0x7d
+const BRACKET = 0x5d
 /** `byte ^ ZERO` is the digit, or above 9 when the byte is none. */
 const ZERO = 0x30
 
@@ -112,6 +116,10 @@ export class Scanner {
   view: DataView<ArrayBuffer>
   /** Where the decimal began that was read last; it ends before the quote at `at - 1`. */
   decimalStart = 0
+  /** Where the number began that was read last; it ends before the byte at `at`. */
+  numberStart = 0
+  /** Digits behind the point of the number read last; -1: it has an exponent. */
+  places = 0
   /** The minute read last, as text, and its ms: times of one minute share their first 16 bytes. */
   private minute0 = 0
   private minute1 = 0
@@ -274,6 +282,93 @@ export class Scanner {
   decimalText(): string {
     let text = ''
     for (let i = this.decimalStart; i < this.at - 1; i++) text += String.fromCharCode(this.bytes[i])
+    return text
+  }
+
+  /**
+   * Reads an unsigned JSON number, not quoted, up to the comma, brace or bracket behind it, which
+   * stays the next byte; the value is scaled by 10^decimals, `places` the digits behind its point.
+   * NaN: it is a number (its text is `numberText()`), but its scaled integer is not certain to be
+   * exact. -1: none (sign, leading zeros, spaces ...).
+   */
+  number(decimals: number): number {
+    const bytes = this.bytes
+    const start = this.at
+    this.numberStart = start
+    let at = start
+    let digit = bytes[at] ^ ZERO
+    if (digit > 9) return -1
+    // Nine digits at a time fit an int32.
+    let value = digit
+    at++
+    if (digit === 0) {
+      if ((bytes[at] ^ ZERO) <= 9) return -1
+    } else {
+      for (const stop = at + 8; at < stop; at++) {
+        digit = bytes[at] ^ ZERO
+        if (digit > 9) break
+        value = (Math.imul(value, 10) + digit) | 0
+      }
+    }
+    let whole: number = value
+    for (digit = bytes[at] ^ ZERO; digit <= 9; digit = bytes[++at] ^ ZERO) {
+      whole = whole * 10 + digit
+    }
+    const digits = at - start
+    let fraction = 0
+    let places = 0
+    if (bytes[at] === POINT) {
+      const point = at++
+      value = 0
+      for (const stop = at + 9; at < stop; at++) {
+        digit = bytes[at] ^ ZERO
+        if (digit > 9) break
+        value = (Math.imul(value, 10) + digit) | 0
+      }
+      fraction = value
+      for (digit = bytes[at] ^ ZERO; digit <= 9; digit = bytes[++at] ^ ZERO) {
+        fraction = fraction * 10 + digit
+      }
+      places = at - point - 1
+      if (places === 0) return -1
+    }
+    this.at = at
+    this.places = places
+    const code = bytes[at]
+    if (code !== COMMA && code !== BRACE && code !== BRACKET) {
+      return (code | 0x20) === 0x65 ? this.numberExponent(decimals) : -1
+    }
+    if (digits > EXACT_DIGITS || places > EXACT_DIGITS) return NaN
+    if (places <= decimals) {
+      // Both parts are exact, and so is every step up to 2^53; beyond it, it shows.
+      const scaled = (whole * POW10[places] + fraction) * POW10[decimals - places]
+      return scaled <= Number.MAX_SAFE_INTEGER ? scaled : NaN
+    }
+    if (digits + places > EXACT_DIGITS) return NaN
+    // Exact only when the surplus places are zeros, as in `decimal`.
+    const scaled = (whole * POW10[places] + fraction) / POW10[places - decimals]
+    return Math.floor(scaled) === scaled ? scaled : NaN
+  }
+
+  /** The rest of `number` at an exponent. Makes a string: exchanges write one only now and then. */
+  private numberExponent(decimals: number): number {
+    const bytes = this.bytes
+    let at = this.at + 1
+    if (bytes[at] === 0x2b || bytes[at] === 0x2d) at++
+    const start = at
+    while ((bytes[at] ^ ZERO) <= 9) at++
+    const code = bytes[at]
+    if (at === start || (code !== COMMA && code !== BRACE && code !== BRACKET)) return -1
+    this.at = at
+    this.places = -1
+    const text = canonicalDecimal(this.numberText())
+    return text === undefined ? -1 : scaledFromText(text, decimals)
+  }
+
+  /** Text of the number read last. Makes a string: only for values that have no scaled integer. */
+  numberText(): string {
+    let text = ''
+    for (let i = this.numberStart; i < this.at; i++) text += String.fromCharCode(this.bytes[i])
     return text
   }
 

@@ -13,6 +13,8 @@ import { isRegularPrice, REGULAR_PRICE_MAX, type WideTable } from './wide.ts'
 
 export class Side extends LevelTree {
   readonly difference: SideDifference
+  /** What is worse than this key is unknown, and kept out; -Infinity: the whole side is known. */
+  horizon = -Infinity
   /** +1 for bids, -1 for asks. */
   private readonly sign: number
   private readonly which: number
@@ -31,6 +33,12 @@ export class Side extends LevelTree {
   override clear(): void {
     super.clear()
     this.view.clear()
+    this.horizon = -Infinity
+  }
+
+  /** `price`: the scaled price of the worst level that is known; NaN: the whole side is. */
+  setHorizon(price: number): void {
+    this.horizon = price === price ? this.sign * price : -Infinity
   }
 
   /** Applies this side's part of a frame and works out `difference`. */
@@ -43,6 +51,7 @@ export class Side extends LevelTree {
     const sign = this.sign
     const view = this.view
     const edge = view.edge
+    const horizon = this.horizon
     this.difference.count = 0
     if (touches.key.length < count) ensureTouches(count)
     const touchKey = touches.key
@@ -68,6 +77,10 @@ export class Side extends LevelTree {
       }
       if (!(size >= 0)) size = this.wideSize(changes, i)
       const key = sign * price
+      if (key < horizon) {
+        if (size < 0) this.wide.releaseSize(size)
+        continue
+      }
 
       // The first leaf whose best key is not below the key, else the last.
       let leaf = last
@@ -157,9 +170,11 @@ export class Side extends LevelTree {
     if (touched > 0) view.differ(touched, moved)
   }
 
-  /** Replaces everything by this side's levels of `changes`, in any order. */
+  /** Replaces everything by this side's levels of `changes`, in any order, up to the horizon. */
   load(changes: LevelChanges): void {
+    const known = this.horizon
     this.clear()
+    this.horizon = known
     const sides = changes.side
     const prices = changes.price
     const sizes = changes.size
@@ -168,6 +183,7 @@ export class Side extends LevelTree {
     ensureTouches(changes.count)
     const keys = touches.key
     const values = touches.before
+    const horizon = this.horizon
     let count = 0
     let ascending = true
     let descending = true
@@ -182,6 +198,10 @@ export class Side extends LevelTree {
       }
       if (!(size >= 0)) size = this.wideSize(changes, i)
       const key = sign * price
+      if (key < horizon) {
+        if (size < 0) this.wide.releaseSize(size)
+        continue
+      }
       if (key <= previous) ascending = false
       if (key >= previous) descending = false
       previous = key
@@ -195,6 +215,28 @@ export class Side extends LevelTree {
       touches.before.subarray(0, count).reverse()
     }
     this.fillLevels(count)
+    this.view.findEdge()
+  }
+
+  /** Forgets the worst levels beyond `kept`, which is not less than the view's depth. */
+  truncate(kept: number): void {
+    if (this.count <= kept) return
+    while (this.count > kept) {
+      const base = this.slot[0] * CELLS
+      const length = this.length[0]
+      const gone = Math.min(this.count - kept, length)
+      for (let at = base; at < base + gone; at++) {
+        const price = this.sign * this.cells[at]
+        if (!isRegularPrice(price)) this.wide.releasePrice(price)
+        const size = this.cells[at + LEAF]
+        if (size < 0) this.wide.releaseSize(size)
+      }
+      this.cells.copyWithin(base, base + gone, base + length)
+      this.cells.copyWithin(base + LEAF, base + LEAF + gone, base + LEAF + length)
+      this.length[0] = length - gone
+      this.count -= gone
+      if (length - gone < LEAF / 4 && this.leaves > 1) this.shrink(0)
+    }
     this.view.findEdge()
   }
 
