@@ -113,7 +113,9 @@ export function resolveMap(
       continue
     }
     const spelled = market.aliasOf ?? market.wireSymbol
-    const canonical = adapter.canonical?.(spelled) ?? spelled
+    // An exchange may call two markets the same where they never meet.
+    const segment = adapter.segment?.(market) ?? ''
+    const canonical = `${segment} ${adapter.canonical?.(spelled) ?? spelled}`
     const first = taken.get(canonical)
     if (first !== undefined) {
       problems.push(

@@ -1,6 +1,6 @@
 /** Who serves what: symbols dealt over workers and sockets. Pure. */
-import type { Limits } from '../exchanges/adapter.ts'
-import type { PlannedSymbol } from '../core/instrument.ts'
+import { type Adapter, depthOf, type Limits } from '../exchanges/adapter.ts'
+import type { Instrument, PlannedSymbol } from '../core/instrument.ts'
 
 /** One worker's share; plain data, sent to it as JSON. */
 export interface WorkerPlan {
@@ -20,6 +20,8 @@ export interface PlanInput {
   /** CPUs in the order workers take them, from the front again when there are more workers. Empty: not pinned. */
   readonly cpus: readonly number[]
   readonly limits: Pick<Limits, 'symbolsPerConnection'>
+  /** Symbols of different segments do not share a socket. Absent: all may. */
+  readonly segment?: ((instrument: Instrument) => string) | undefined
 }
 
 /**
@@ -27,14 +29,17 @@ export interface PlanInput {
  * most one, and neighbours in the map, which tend to be alike in load, land on different workers.
  * The same input gives the same plan.
  */
-export function makePlan({ symbols, workers, cpus, limits }: PlanInput): WorkerPlan[] {
+export function makePlan({ symbols, workers, cpus, limits, segment }: PlanInput): WorkerPlan[] {
   const count = Math.min(workers, symbols.length)
   return deal(symbols, count).map((share, id) => {
-    const sockets = Math.ceil(share.length / limits.symbolsPerConnection)
+    const segments = Map.groupBy(share, (symbol) => segment?.(symbol) ?? '')
+    const connections = [...segments.values()].flatMap((some) =>
+      deal(some, Math.ceil(some.length / limits.symbolsPerConnection))
+    )
     return {
       id,
       ...(cpus.length > 0 ? { cpu: cpus[id % cpus.length]! } : {}),
-      connections: deal(share, sockets),
+      connections,
       budgetShare: 1 / count,
     }
   })
@@ -44,4 +49,12 @@ function deal<Card>(cards: readonly Card[], hands: number): Card[][] {
   const dealt: Card[][] = Array.from({ length: hands }, () => [])
   cards.forEach((card, i) => dealt[i % hands]!.push(card))
   return dealt
+}
+
+/** One sentence when the exchange does not serve the depth that is wanted (0 = full). */
+export function depthWarning(adapter: Adapter, wanted: number): string[] {
+  const { view } = depthOf(adapter, wanted)
+  if (view === wanted) return []
+  const asked = wanted === 0 ? 'full books' : `${wanted} levels a side`
+  return [`${asked} are wanted, ${adapter.exchange} can serve ${view} at most; those are published`]
 }

@@ -3,6 +3,7 @@
  * state machine of one socket, without sockets, timers, clocks or files: frames in, effects out.
  */
 import type { LevelChanges } from '../core/changes.ts'
+import type { Socket, SocketEvents } from '../core/environment.ts'
 import type { ObfeedError } from '../core/errors.ts'
 import type { InvalidReason, Proof } from '../core/event.ts'
 import type { Instrument, Market } from '../core/instrument.ts'
@@ -13,8 +14,19 @@ export interface Protocol {
   readonly loss: Proof
   /** What one lost frame makes suspect. */
   readonly lossScope: 'symbol' | 'connection'
-  /** Levels per side the exchange maintains. */
+  /** Levels per side the exchange maintains at most. */
   readonly depth: number | 'full'
+}
+
+/** What becomes of a wish for so many levels a side. */
+export interface BookDepth {
+  /** Levels a side that can be served, at most those wished for; 0 = the full book. */
+  readonly view: number
+  /**
+   * Levels a side that the exchange keeps telling of: what a frame pushes beyond them is forgotten,
+   * because no delete will come for it. Infinity: deletes come for everything.
+   */
+  readonly kept: number
 }
 
 /** The exchange's rules. All budgets are per IP address and shared out among workers. */
@@ -31,6 +43,8 @@ export interface Limits {
   readonly lifetimeMs?: number
   /** Largest frame to accept, in bytes. */
   readonly frameBytesMax: number
+  /** Weight of REST snapshots in any minute. Absent: not limited, or no REST snapshots. */
+  readonly snapshotWeightPerMinute?: number
 }
 
 /**
@@ -38,10 +52,23 @@ export interface Limits {
  * read must equal what ccxt makes of the same answer.
  */
 export interface MarketSource {
-  /** Of one answer that lists all markets. */
-  readonly url: string
-  /** The spot markets in the exchange's order; undefined when the answer has another shape. */
-  parse(answer: unknown): Market[] | undefined
+  /** One GET each, at the same time; together they list all markets. */
+  readonly urls: readonly string[]
+  /**
+   * The markets in the exchange's order, of the answers in the order of `urls`; undefined when an
+   * answer has another shape.
+   */
+  parse(answers: readonly unknown[]): Market[] | undefined
+}
+
+/** How much is traded, to choose the busiest markets by. */
+export interface VolumeSource {
+  readonly urls: readonly string[]
+  /** By unified symbol of `markets`: the last 24 hours, in the quote currency. */
+  parse(
+    answers: readonly unknown[],
+    markets: readonly Market[],
+  ): ReadonlyMap<string, number> | undefined
 }
 
 export interface Adapter {
@@ -51,10 +78,18 @@ export interface Adapter {
   readonly limits: Limits
   /** The exchange's own WebSocket address for a socket with these instruments. */
   url(instruments: readonly Instrument[]): string
+  /**
+   * The exchange is no more: one sentence that says since when. It is served from another address
+   * (`--ws-url`) only.
+   */
+  readonly closed?: string
   /** Absent: market metadata comes through ccxt. */
   readonly markets?: MarketSource
-  /** REST root, for exchanges whose snapshots come by REST. */
-  readonly restUrl?: string
+  readonly volumes?: VolumeSource
+  /** What can be had of `wanted` levels a side (0 = full). Absent: what was wished for, kept whole. */
+  depth?(wanted: number): BookDepth
+  /** Instruments of different segments cannot share a socket. Absent: all can. */
+  segment?(instrument: Instrument): string
   /** The form two spellings of one market share on this exchange, by wire symbol. */
   canonical?(wireSymbol: string): string
   /**
@@ -63,8 +98,22 @@ export interface Adapter {
    * start) they warm the code of the hot path before the first real frame comes.
    */
   warmFrames?(instrument: Instrument): Uint8Array[]
-  /** One session per socket; all protocol state lives in it and dies with it. */
-  open(instruments: readonly Instrument[], output: SessionOutput): Session
+  /**
+   * One session per socket; all protocol state lives in it and dies with it. `depth`: levels a side
+   * that are wanted, 0 = full.
+   */
+  open(instruments: readonly Instrument[], output: SessionOutput, depth: number): Session
+  /**
+   * Sockets that the adapter makes itself; its session reads their frames and writes their messages.
+   * `url` is `url(instruments)` as it was redirected, `restUrl` what replaces scheme, host and port
+   * of every REST address. Absent: a WebSocket to `url`.
+   */
+  openSocket?(
+    url: string,
+    events: SocketEvents,
+    instruments: readonly Instrument[],
+    restUrl?: string,
+  ): Socket
 }
 
 /** Events into the protocol. Each call is synchronous and runs to completion. It never throws. */
@@ -78,6 +127,19 @@ export interface Session {
   received(frame: Uint8Array, receivedUs: number): void
   /** REST snapshot of the instrument `index` arrived (exchanges with `snapshot: 'rest'`). */
   snapshotReceived?(index: number, body: string, receivedUs: number): void
+  /**
+   * Live, but less and less of the book is known (see `LevelChanges.bidHorizon`): ask for a newer
+   * REST snapshot. The book goes on meanwhile; `SessionOutput.refreshed` ends it. A call while one
+   * is under way changes nothing.
+   */
+  refresh?(index: number): void
+  /**
+   * Exchanges with `snapshot: 'rest'`: another socket served instrument `index` until now, and its
+   * book as of `nonce` is known to the feed. True: this session goes on from exactly there, and
+   * from within this call on delivers what came after `nonce`. False: it cannot yet (not subscribed,
+   * or what it has seen begins after `nonce`); the feed asks again later.
+   */
+  splice?(index: number, nonce: number): boolean
   /**
    * Ask for a fresh snapshot of instrument `index`; its changes are ignored until it arrives. The
    * feed paces these calls (backoff per symbol, cap per connection).
@@ -113,14 +175,30 @@ export interface SessionOutput {
   send(text: string): void
   /** The whole book: replaces everything. */
   snapshot(index: number, changes: LevelChanges): void
-  /** One exchange message, to be applied whole before anything is published. */
+  /**
+   * One exchange message, to be applied whole before anything is published. With `changes.check`
+   * the book must hold against it afterwards, or it is lost: the feed asks for a resync.
+   */
   delta(index: number, changes: LevelChanges): void
+  /**
+   * The whole book as of the change that was delivered last, with more of it known than before:
+   * nothing was lost, no new run begins.
+   */
+  refreshed(index: number, changes: LevelChanges): void
   /** The book of `index` is not proven any more; a resync will be asked for by the feed. */
   suspect(index: number, reason: InvalidReason, detail: string): void
-  requestSnapshot(index: number, url: string): void
+  /** `weight` is what the exchange counts for the request; 1 when it does not weigh them. */
+  requestSnapshot(index: number, url: string, weight: number): void
+  /** The exchange will end this socket soon: the feed opens another one before it does. */
+  retire(detail: string): void
   /**
    * Scope `symbol` (with `symbol` set): this one cannot be served, others go on. Scope
    * `connection`: the socket must be replaced.
    */
   fail(error: ObfeedError): void
+}
+
+/** What the exchange serves of `wanted` levels a side, 0 = full. */
+export function depthOf(adapter: Adapter, wanted: number): BookDepth {
+  return adapter.depth?.(wanted) ?? { view: wanted, kept: Infinity }
 }

@@ -86,12 +86,16 @@ const TICK_LATE_MS = 1000
 export interface ConnectionOwner {
   /** A socket is open: returns the fresh session that alone will see its frames. */
   opened(): Session
+  /** The exchange will end the open socket soon: another one should be live before. Said once. */
+  retiring(detail: string): void
   /** The socket is gone (or never was); `opened` says whether it had been open. */
   lost(reason: LossReason, detail: string, opened: boolean, retryMs: number): void
 }
 
 export interface ConnectionOptions {
   readonly url: string
+  /** Of an adapter that makes its sockets itself; absent: the environment's. */
+  readonly openSocket?: (url: string, events: SocketEvents) => Socket
   readonly limits: Limits
   /** Messages a session sends when it opens. */
   readonly openingMessages: number
@@ -113,7 +117,7 @@ export class Connection implements BudgetClient {
   readonly #options: ConnectionOptions
   readonly #timings: ConnectionTimings
   readonly #budget: Budget
-  readonly #owner: ConnectionOwner
+  #owner: ConnectionOwner
   #link: SocketLink | undefined
   #timer: Timer | undefined
   #queue: string[] = []
@@ -153,6 +157,16 @@ export class Connection implements BudgetClient {
   /** When the last frame came, monotonic ms, as exact as the ticks; meaningful while open. */
   get lastFrameMs(): number {
     return this.#lastFrameMs
+  }
+
+  /** Another owner hears of this slot from now on. */
+  handTo(owner: ConnectionOwner): void {
+    this.#owner = owner
+  }
+
+  /** Asks the owner once more to replace the open socket, after this time. */
+  retireIn(delayMs: number): void {
+    this.#rotateAtMs = this.environment.monotonicMs() + delayMs
   }
 
   start(): void {
@@ -212,8 +226,9 @@ export class Connection implements BudgetClient {
       return
     }
     if (nowMs >= this.#rotateAtMs) {
-      this.#lose('lifetime', 'renewed before the exchange ends it', 0)
-      return
+      this.#rotateAtMs = Infinity
+      this.#owner.retiring('renewed before the exchange ends it')
+      if (this.state !== 'open') return
     }
     const heartbeatMs = this.session.heartbeatMs
     if (heartbeatMs !== undefined && nowMs - this.#lastHeartbeatMs >= heartbeatMs) {
@@ -232,11 +247,9 @@ export class Connection implements BudgetClient {
     this.#timer = this.environment.setTimer(timeoutMs, () => {
       this.#lose('connect-timeout', `not open after ${timeoutMs} ms`, 0)
     })
-    const socket = this.environment.openSocket(
-      this.#options.url,
-      link,
-      this.#options.limits.frameBytesMax,
-    )
+    const { url, limits, openSocket } = this.#options
+    const socket = openSocket?.(url, link) ??
+      this.environment.openSocket(url, link, limits.frameBytesMax)
     // It may have failed before it was handed over.
     if (this.#link === link) link.socket = socket
     else socket.terminate()

@@ -1,13 +1,13 @@
 /** One worker's intake: sockets, sessions and streams of its share of the symbols, to one sink. */
 import type { WorkerPlan } from '../config/plan.ts'
 import { overrideEndpoint } from '../core/endpoint.ts'
-import type { Environment, Timer } from '../core/environment.ts'
+import type { Environment, SocketEvents, Timer } from '../core/environment.ts'
 import type { ObfeedError } from '../core/errors.ts'
 import type { Instrument, PlannedSymbol } from '../core/instrument.ts'
-import type { Adapter, SessionOutput } from '../exchanges/adapter.ts'
+import { type Adapter, depthOf, type SessionOutput } from '../exchanges/adapter.ts'
 import type { Sink, SinkEvents } from '../sinks/sink.ts'
 import { Budget } from './budget.ts'
-import { Connection, type ConnectionTimings } from './connection.ts'
+import { Connection, type ConnectionOwner, type ConnectionTimings } from './connection.ts'
 import { type GroupContext, SymbolGroup } from './group.ts'
 import { SnapshotQueue } from './snapshots.ts'
 import type { FeedStats } from './stats.ts'
@@ -36,6 +36,8 @@ export interface FeedOptions {
   readonly epochFloor: number
   /** Absent: the product's own. */
   readonly timings?: ConnectionTimings
+  /** The exchange told this address to ask for no snapshot for so long: the other workers must hear it. */
+  onRateLimited?(retryAfterMs: number): void
   /** The worker cannot go on. */
   onFatal(error: ObfeedError): void
   /** For humans; rate-limited, never per frame. */
@@ -49,7 +51,6 @@ export class Feed {
   readonly #environment: Environment
   readonly #options: FeedOptions
   readonly #snapshots: SnapshotQueue
-  readonly #connections: Connection[] = []
   readonly #groups: SymbolGroup[] = []
   readonly #symbolStreams: SymbolStream[] = []
   readonly #stats: FeedStats
@@ -71,7 +72,13 @@ export class Feed {
     this.#options = options
     this.#environment = environment
     this.streams = plan.connections.flat()
-    this.#snapshots = new SnapshotQueue(environment, options.restUrl)
+    const { snapshotWeightPerMinute = Infinity } = adapter.limits
+    this.#snapshots = new SnapshotQueue(environment, {
+      restUrl: options.restUrl,
+      weightPerMinute: snapshotWeightPerMinute * plan.budgetShare,
+      onRateLimited: (retryAfterMs) => options.onRateLimited?.(retryAfterMs),
+    })
+    const depth = depthOf(adapter, options.depth)
     // Two times what the interval asks for, so that a burst of dues is worked off.
     const perTick = (this.streams.length * TICK_MS) / options.snapshotIntervalMs
     this.#checkpointsPerTick = Math.max(1, Math.ceil(2 * perTick))
@@ -80,6 +87,9 @@ export class Feed {
     const outlet = new Outlet(sink, environment)
     const context: GroupContext = {
       adapter,
+      wantedDepth: options.depth,
+      depth,
+      connect: (symbols, owner) => this.#connect(symbols, owner, budget),
       environment,
       snapshots: this.#snapshots,
       notice: (level, message) => this.#notice(level, message),
@@ -90,6 +100,8 @@ export class Feed {
       const streams = symbols.map((instrument, index) =>
         new SymbolStream({
           ...options,
+          depth: depth.view,
+          kept: depth.kept,
           exchange: adapter.exchange,
           instrument,
           stream: first + index,
@@ -98,21 +110,7 @@ export class Feed {
       )
       this.#symbolStreams.push(...streams)
       const name = `connection ${plan.id}.${this.#groups.length}`
-      const group = new SymbolGroup(name, symbols, streams, context)
-      const connection = new Connection(
-        {
-          url: overrideEndpoint(adapter.url(symbols), options.wsUrl),
-          limits: adapter.limits,
-          openingMessages: countOpeningMessages(adapter, symbols),
-          ...(options.timings === undefined ? {} : { timings: options.timings }),
-        },
-        budget,
-        environment,
-        group,
-      )
-      group.attach(connection)
-      this.#groups.push(group)
-      this.#connections.push(connection)
+      this.#groups.push(new SymbolGroup(name, symbols, streams, context))
     }
     this.sinkEvents = {
       dropped: (stream, events) => {
@@ -130,7 +128,7 @@ export class Feed {
       scannerFallbacks: 0,
       unknownFrames: 0,
       duplicates: 0,
-      connections: this.#connections.length,
+      connections: this.#groups.length,
       connectionsOpen: 0,
       reconnects: {},
       epochMax: options.epochFloor,
@@ -148,7 +146,7 @@ export class Feed {
     }
     this.#lastTickMs = this.#environment.monotonicMs()
     this.#arm()
-    for (const connection of this.#connections) connection.start()
+    for (const group of this.#groups) group.start()
   }
 
   /**
@@ -160,10 +158,14 @@ export class Feed {
     this.#drained = true
     this.#timer?.cancel()
     this.#timer = undefined
-    for (const connection of this.#connections) connection.stop()
     for (const group of this.#groups) group.stop()
     this.#snapshots.stop()
     for (const stream of this.#symbolStreams) stream.suspect('shutdown')
+  }
+
+  /** Another worker was told to wait: this one asks for no snapshot so long either. */
+  pauseSnapshots(durationMs: number): void {
+    this.#snapshots.pause(durationMs)
   }
 
   /** Brought up to date by reading it; the same object every time. */
@@ -175,13 +177,9 @@ export class Feed {
     stats.unknownFrames = 0
     stats.duplicates = 0
     stats.connectionsOpen = 0
-    for (const connection of this.#connections) {
-      stats.frames += connection.frames
-      stats.bytes += connection.bytes
-      if (connection.state === 'open') stats.connectionsOpen++
-    }
     for (const reason of Object.keys(stats.reconnects)) stats.reconnects[reason] = 0
     for (const group of this.#groups) {
+      group.addSocketStats(stats)
       group.addSessionStats(stats)
       for (const [reason, count] of Object.entries(group.reconnects)) {
         stats.reconnects[reason] = (stats.reconnects[reason] ?? 0) + count
@@ -193,6 +191,30 @@ export class Feed {
     return stats
   }
 
+  #connect(
+    symbols: readonly PlannedSymbol[],
+    owner: ConnectionOwner,
+    budget: Budget,
+  ): Connection {
+    const { adapter, timings, wsUrl, restUrl } = this.#options
+    const { openSocket } = adapter
+    return new Connection(
+      {
+        url: overrideEndpoint(adapter.url(symbols), wsUrl),
+        ...(openSocket === undefined ? {} : {
+          openSocket: (url: string, events: SocketEvents) =>
+            openSocket(url, events, symbols, restUrl),
+        }),
+        limits: adapter.limits,
+        openingMessages: countOpeningMessages(adapter, symbols),
+        ...(timings === undefined ? {} : { timings }),
+      },
+      budget,
+      this.#environment,
+      owner,
+    )
+  }
+
   #arm(): void {
     this.#timer = this.#environment.setTimer(TICK_MS, () => this.#tick())
   }
@@ -202,7 +224,6 @@ export class Feed {
     const now = this.#environment.monotonicMs()
     const lateMs = Math.max(0, now - this.#lastTickMs - LATE_MS)
     this.#lastTickMs = now
-    for (const connection of this.#connections) connection.tick(now)
     for (const group of this.#groups) group.tick(now, lateMs)
     this.#tickStreams(now)
     if (this.#droppedStreams > 0) this.#tellDropped()
@@ -234,10 +255,6 @@ export class Feed {
 
   #pressure(full: boolean): void {
     if (this.#drained) return
-    for (const connection of this.#connections) {
-      if (full) connection.pause()
-      else connection.resume()
-    }
     for (const group of this.#groups) group.setDeaf(full)
   }
 
@@ -261,11 +278,13 @@ function countOpeningMessages(adapter: Adapter, instruments: readonly Instrument
     send: () => count++,
     snapshot: ignore,
     delta: ignore,
+    refreshed: ignore,
+    retire: ignore,
     suspect: ignore,
     requestSnapshot: ignore,
     fail: ignore,
   }
-  adapter.open(instruments, output).opened()
+  adapter.open(instruments, output, 1).opened()
   return count
 }
 

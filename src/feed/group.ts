@@ -4,9 +4,11 @@ import type { Environment, Timer } from '../core/environment.ts'
 import { ObfeedError } from '../core/errors.ts'
 import type { InvalidReason } from '../core/event.ts'
 import type { PlannedSymbol } from '../core/instrument.ts'
-import type { Adapter, Session, SessionOutput, SessionStats } from '../exchanges/adapter.ts'
+import type { Adapter, BookDepth, Session, SessionStats } from '../exchanges/adapter.ts'
 import type { Connection, ConnectionOwner, LossReason } from './connection.ts'
-import type { SnapshotQueue, SnapshotReceiver } from './snapshots.ts'
+import { GroupOutput, type OutputReceiver } from './group-output.ts'
+import { Handover, HANDOVER_WITHIN_MS } from './handover.ts'
+import type { SnapshotQueue } from './snapshots.ts'
 import type { SymbolStream } from './stream.ts'
 import { MISSES_PER_SOCKET, SNAPSHOT_WITHIN_MS, SymbolWatch } from './watch.ts'
 
@@ -16,12 +18,23 @@ const GAPS_PER_WINDOW = 3
 const RESYNCS_PER_WINDOW_MIN = 10
 /** Without a batched resync, more symbols than this are mended faster by a new socket. */
 const SINGLE_RESYNCS_MAX = 8
+/** A newer snapshot for a book of which less and less is known: not sooner than this. */
+const REFRESH_MS = 15_000
+/** It comes when nobody waits for a first one. */
+const REFRESH_PRIORITY = 1_000_000
+/** A handover that failed is tried again this late. */
+const HANDOVER_AGAIN_MS = 5 * 60_000
 
 export type Notice = (level: 'warn' | 'info' | 'debug', message: string) => void
 
 /** What a group needs of its feed. */
 export interface GroupContext {
   readonly adapter: Adapter
+  /** Levels a side that were asked for; 0 = full. */
+  readonly wantedDepth: number
+  readonly depth: BookDepth
+  /** A socket slot for these symbols, not started yet. */
+  connect(symbols: readonly PlannedSymbol[], owner: ConnectionOwner): Connection
   readonly environment: Environment
   readonly snapshots: SnapshotQueue
   readonly notice: Notice
@@ -29,7 +42,7 @@ export interface GroupContext {
 }
 
 /** One per plan connection, for as long as the feed lives; sockets come and go beneath it. */
-export class SymbolGroup implements ConnectionOwner {
+export class SymbolGroup implements ConnectionOwner, OutputReceiver {
   /** Sockets opened again after a loss, by reason. */
   readonly reconnects: Record<string, number> = {}
   readonly streams: readonly SymbolStream[]
@@ -37,9 +50,13 @@ export class SymbolGroup implements ConnectionOwner {
   readonly #symbols: readonly PlannedSymbol[]
   readonly #context: GroupContext
   readonly #watches: SymbolWatch[]
-  #connection: Connection | undefined
+  #connection: Connection
   #output: GroupOutput | undefined
   #session: Session | undefined
+  #handover: Handover | undefined
+  readonly #refreshedMs: Float64Array
+  #framesPast = 0
+  #bytesPast = 0
   /** Counters of sessions that are gone. */
   readonly #past: SessionStats = { scannerFallbacks: 0, unknownFrames: 0, duplicates: 0 }
   #lossReason: LossReason | undefined
@@ -64,11 +81,23 @@ export class SymbolGroup implements ConnectionOwner {
     this.streams = streams
     this.#context = context
     this.#watches = symbols.map(() => new SymbolWatch())
+    this.#refreshedMs = new Float64Array(symbols.length).fill(-Infinity)
+    this.#connection = context.connect(symbols, this)
   }
 
-  /** Call once, before the connection is started. */
-  attach(connection: Connection): void {
-    this.#connection = connection
+  start(): void {
+    this.#connection.start()
+  }
+
+  /** Adds this group's sockets, those of the past too, to the counters of the feed. */
+  addSocketStats(total: { frames: number; bytes: number; connectionsOpen: number }): void {
+    total.frames += this.#framesPast
+    total.bytes += this.#bytesPast
+    for (const connection of this.#sockets()) {
+      total.frames += connection.frames
+      total.bytes += connection.bytes
+    }
+    if (this.#connection.state === 'open') total.connectionsOpen++
   }
 
   /** The live session's counters added to those of its predecessors. */
@@ -78,12 +107,19 @@ export class SymbolGroup implements ConnectionOwner {
   }
 
   stop(): void {
+    for (const connection of this.#sockets()) connection.stop()
+    this.#handover?.output?.cut()
+    this.#handover = undefined
     this.#disconnect()
   }
 
-  /** While the sockets are paused, silence means nothing. */
+  /** Pauses and resumes the sockets; while they are paused, silence means nothing. */
   setDeaf(deaf: boolean): void {
     this.#deaf = deaf
+    for (const connection of this.#sockets()) {
+      if (deaf) connection.pause()
+      else connection.resume()
+    }
     if (!deaf) this.#listened(this.#context.environment.monotonicMs())
   }
 
@@ -101,13 +137,25 @@ export class SymbolGroup implements ConnectionOwner {
     this.#lastSnapshotMs = now
     for (const watch of this.#watches) watch.expect(now)
     for (const stream of this.streams) stream.syncing()
-    this.#output = new GroupOutput(this)
-    this.#session = adapter.open(this.#symbols, this.#output)
+    this.#output = new GroupOutput(this, this.#connection)
+    this.#session = adapter.open(this.#symbols, this.#output, this.#context.wantedDepth)
+    this.#output.session = this.#session
     this.#context.notice('info', `${this.#name}: connected, ${this.#symbols.length} symbols`)
     return this.#session
   }
 
   lost(reason: LossReason, detail: string, opened: boolean, retryMs: number): void {
+    const next = this.#handover
+    if (opened && next?.session !== undefined) {
+      // The exchange was faster; whatever the next socket has is better than a new one.
+      for (let index = 0; index < this.streams.length; index++) {
+        if (next.carries[index] === 0) this.streams[index].suspect('disconnect')
+      }
+      next.takeAll()
+      this.#finishHandover(next, `${reason}: ${detail}`)
+      return
+    }
+    if (next !== undefined) this.#abandonHandover(next)
     this.#disconnect()
     if (opened) {
       this.#lossReason = reason
@@ -124,9 +172,13 @@ export class SymbolGroup implements ConnectionOwner {
 
   /** Deadlines, rhythms, planned resyncs; call several times per second. */
   tick(nowMs: number, lateMs: number): void {
+    for (const socket of this.#sockets()) socket.tick(nowMs)
     const connection = this.#connection
-    if (connection === undefined || connection.state !== 'open' || this.#deaf) return
+    if (connection.state !== 'open' || this.#deaf) return
     if (lateMs > 0) this.#listened(nowMs)
+    if (this.#handover !== undefined) this.#tickHandover(this.#handover, nowMs)
+    // Its session may be another one now.
+    if (this.#connection !== connection) return
     const watches = this.#watches
     let due = false
     for (let index = 0; index < watches.length; index++) {
@@ -142,6 +194,7 @@ export class SymbolGroup implements ConnectionOwner {
           this.#stale(index, nowMs)
           break
         case 'nothing':
+          if (this.streams[index].isEroding) this.#refresh(index, nowMs)
           break
       }
       // Some remedies replace the socket.
@@ -151,10 +204,6 @@ export class SymbolGroup implements ConnectionOwner {
   }
 
   // ---- from the session, through the output of the socket that is open ----
-
-  send(text: string): void {
-    this.#connection?.send(text)
-  }
 
   snapshot(index: number, changes: LevelChanges): void {
     const stream = this.streams[index]
@@ -170,12 +219,16 @@ export class SymbolGroup implements ConnectionOwner {
     stream.stats.stale = false
     if (!this.#proven) {
       this.#proven = true
-      this.#connection?.proven()
+      this.#connection.proven()
     }
   }
 
   delta(index: number, changes: LevelChanges): void {
     if (!this.streams[index].delta(changes)) this.#bookLost(index)
+  }
+
+  refreshed(index: number, changes: LevelChanges): void {
+    if (!this.streams[index].replace(changes)) this.#bookLost(index)
   }
 
   suspect(index: number, reason: InvalidReason, detail: string): void {
@@ -197,16 +250,53 @@ export class SymbolGroup implements ConnectionOwner {
     // One delay for all keeps them in one request.
     for (let each = 0; each < this.streams.length; each++) this.#lose(each, reason, now, random)
     if (this.#gaps.length >= GAPS_PER_WINDOW) {
-      this.#connection?.reopen('resync', `${this.#gaps.length} gaps within a minute`)
+      this.#connection.reopen('resync', `${this.#gaps.length} gaps within a minute`)
     }
   }
 
-  requestSnapshot(output: SnapshotReceiver, index: number, url: string): void {
-    this.#context.snapshots.request(output, index, url)
+  requestSnapshot(receiver: GroupOutput, index: number, url: string, weight: number): void {
+    // The map names the important ones first.
+    const priority = index + (this.streams[index].state === 'live' ? REFRESH_PRIORITY : 0)
+    this.#context.snapshots.request(receiver, index, { url, weight, priority })
   }
 
-  snapshotReceived(index: number, body: string, receivedUs: number): void {
-    this.#session?.snapshotReceived?.(index, body, receivedUs)
+  retire(detail: string): void {
+    this.retiring(detail)
+  }
+
+  retiring(detail: string): void {
+    if (this.#handover !== undefined || this.#connection.state !== 'open') return
+    this.#context.notice('info', `${this.#name}: opening the next socket (${detail})`)
+    const { adapter, environment, depth, wantedDepth } = this.#context
+    const handover: Handover = new Handover({
+      adapter,
+      environment,
+      symbols: this.#symbols,
+      streams: this.streams,
+      depth,
+      open: () => {
+        const output = new GroupOutput(this, handover.connection)
+        const session = adapter.open(this.#symbols, output, wantedDepth)
+        output.session = session
+        return { session, output }
+      },
+      adopt: (index, book) => {
+        if (this.streams[index].state === 'live') this.refreshed(index, book)
+        else this.snapshot(index, book)
+      },
+      resync: (index) => {
+        this.#watches[index].expect(environment.monotonicMs())
+        this.streams[index].syncing()
+        handover.session?.resync(index)
+      },
+      lost: (carried) => {
+        for (const index of carried) this.#lose(index, 'disconnect', environment.monotonicMs())
+      },
+    })
+    handover.attach(this.#context.connect(this.#symbols, handover))
+    this.#handover = handover
+    if (this.#output !== undefined) this.#output.leaving = handover
+    handover.connection.start()
   }
 
   fail(error: ObfeedError): void {
@@ -220,7 +310,7 @@ export class SymbolGroup implements ConnectionOwner {
       this.#context.onFatal(error)
       return
     }
-    this.#connection?.reopen('failed', error.message, error.retryAfterMs ?? 0)
+    this.#connection.reopen('failed', error.message, error.retryAfterMs ?? 0)
   }
 
   /** The exchange does not serve this symbol: it is asked for again late, the others go on. */
@@ -233,7 +323,67 @@ export class SymbolGroup implements ConnectionOwner {
     this.#notice(index, `not served (${message}), asking again in ${seconds} s`)
   }
 
+  // ---- planned replacement of the socket ----
+
+  #tickHandover(handover: Handover, nowMs: number): void {
+    if (handover.tick(nowMs)) {
+      this.#finishHandover(handover, 'planned')
+    } else if (nowMs - handover.startedMs > HANDOVER_WITHIN_MS) {
+      this.#abandonHandover(handover)
+      this.#connection.retireIn(HANDOVER_AGAIN_MS)
+      this.#context.notice('warn', `${this.#name}: the next socket did not become live in time`)
+    }
+  }
+
+  /** The next socket is the socket now. */
+  #finishHandover(handover: Handover, detail: string): void {
+    const old = this.#connection
+    old.stop()
+    this.#framesPast += old.frames
+    this.#bytesPast += old.bytes
+    this.#disconnect()
+    this.#handover = undefined
+    this.#connection = handover.connection
+    this.#session = handover.session
+    this.#output = handover.output
+    if (this.#output !== undefined) this.#output.joining = undefined
+    this.#connection.handTo(this)
+    this.#connection.proven()
+    this.#gaps = []
+    this.#resyncs = []
+    this.reconnects['lifetime'] = (this.reconnects['lifetime'] ?? 0) + 1
+    this.#context.notice('info', `${this.#name}: replaced (${detail})`)
+  }
+
+  /** The old socket goes on with everything. */
+  #abandonHandover(handover: Handover): void {
+    handover.connection.stop()
+    this.#framesPast += handover.connection.frames
+    this.#bytesPast += handover.connection.bytes
+    this.#handover = undefined
+    if (this.#output !== undefined) this.#output.leaving = undefined
+    if (handover.output !== undefined) this.#context.snapshots.cancel(handover.output)
+    handover.lost()
+  }
+
+  #sockets(): readonly Connection[] {
+    const next = this.#handover?.connection
+    return next === undefined ? [this.#connection] : [this.#connection, next]
+  }
+
+  /** The session of the socket that carries the symbol. */
+  #sessionOf(index: number): Session | undefined {
+    const next = this.#handover
+    return next?.carries[index] === 1 ? next.session : this.#session
+  }
+
   // ---- remedies ----
+
+  #refresh(index: number, nowMs: number): void {
+    if (nowMs - this.#refreshedMs[index] < REFRESH_MS) return
+    this.#refreshedMs[index] = nowMs
+    this.#sessionOf(index)?.refresh?.(index)
+  }
 
   #lose(
     index: number,
@@ -268,7 +418,7 @@ export class SymbolGroup implements ConnectionOwner {
     const watch = this.#watches[index]
     const output = this.#output
     // The request has not left, or answers are still coming in: that is not silence.
-    const busy = this.#connection!.queued > 0 ||
+    const busy = this.#connection.queued > 0 ||
       nowMs - this.#lastSnapshotMs < SNAPSHOT_WITHIN_MS / 2 ||
       (output !== undefined && this.#context.snapshots.pending(output, index))
     if (busy) {
@@ -287,7 +437,7 @@ export class SymbolGroup implements ConnectionOwner {
       return
     }
     for (const each of this.#watches) each.hopeless ||= each.misses > 0
-    this.#connection!.reopen('resync', `no snapshot of ${this.#symbols[index].symbol}`)
+    this.#connection.reopen('resync', `no snapshot of ${this.#symbols[index].symbol}`)
   }
 
   /** After the running frame: a session is never called from inside its own output. */
@@ -302,7 +452,7 @@ export class SymbolGroup implements ConnectionOwner {
   #flush(): void {
     const connection = this.#connection
     const session = this.#session
-    if (connection === undefined || session === undefined || connection.state !== 'open') return
+    if (session === undefined || connection.state !== 'open') return
     const now = this.#context.environment.monotonicMs()
     this.#resyncs = recent(this.#resyncs, now)
     const due: number[] = []
@@ -322,8 +472,9 @@ export class SymbolGroup implements ConnectionOwner {
         this.#watches[index].expect(now)
         this.streams[index].syncing()
       }
-      if (session.resyncAll !== undefined && due.length > 1) session.resyncAll(due)
-      else for (const index of due) session.resync(index)
+      const isSplit = this.#handover?.carries.includes(1) === true
+      if (!isSplit && session.resyncAll !== undefined && due.length > 1) session.resyncAll(due)
+      else for (const index of due) this.#sessionOf(index)?.resync(index)
     }
   }
 
@@ -345,51 +496,6 @@ export class SymbolGroup implements ConnectionOwner {
 
   #notice(index: number, text: string): void {
     this.#context.notice('warn', `${this.#symbols[index].symbol}: ${text}`)
-  }
-}
-
-/** The output of one socket's session; once cut, nothing of that session comes through any more. */
-class GroupOutput implements SessionOutput, SnapshotReceiver {
-  #group: SymbolGroup | undefined
-
-  constructor(group: SymbolGroup) {
-    this.#group = group
-  }
-
-  cut(): void {
-    this.#group = undefined
-  }
-
-  send(text: string): void {
-    this.#group?.send(text)
-  }
-
-  snapshot(index: number, changes: LevelChanges): void {
-    this.#group?.snapshot(index, changes)
-  }
-
-  delta(index: number, changes: LevelChanges): void {
-    this.#group?.delta(index, changes)
-  }
-
-  suspect(index: number, reason: InvalidReason, detail: string): void {
-    this.#group?.suspect(index, reason, detail)
-  }
-
-  requestSnapshot(index: number, url: string): void {
-    this.#group?.requestSnapshot(this, index, url)
-  }
-
-  fail(error: ObfeedError): void {
-    this.#group?.fail(error)
-  }
-
-  snapshotReceived(index: number, body: string, receivedUs: number): void {
-    this.#group?.snapshotReceived(index, body, receivedUs)
-  }
-
-  snapshotRefused(index: number, status: number, body: string): void {
-    this.#group?.reject(index, `status ${status}: ${body.slice(0, 200)}`, 0)
   }
 }
 

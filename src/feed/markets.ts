@@ -1,11 +1,11 @@
 /**
- * An exchange's markets: as its adapter reads them, else through ccxt; the only file that knows
- * ccxt, and only the parent calls it.
+ * An exchange's markets: as its adapter reads them, else through ccxt. Only the parent calls it.
  */
 import type { Market as UnifiedMarket } from 'ccxt'
 import { overrideEndpoint } from '../core/endpoint.ts'
 import { EXIT, ObfeedError } from '../core/errors.ts'
 import type { Market } from '../core/instrument.ts'
+import { ccxtClasses } from '../exchanges/ccxt-classes.ts'
 import { adapters } from '../exchanges/index.ts'
 
 export interface MarketsOptions {
@@ -17,6 +17,10 @@ export interface MarketsOptions {
   readonly throughCcxt?: boolean
 }
 
+interface UnifiedTicker {
+  readonly quoteVolume?: number | undefined
+}
+
 /** What is used of a ccxt exchange. `fetch` may be replaced, ccxt documents that. */
 interface Client {
   urls: Record<string, unknown>
@@ -24,20 +28,21 @@ interface Client {
   fetch: (url: string, method?: string, headers?: unknown, body?: unknown) => Promise<unknown>
   /** A promise of `UnifiedMarket[]`; ccxt's own declaration is looser. */
   fetchMarkets(): unknown
+  /** A promise of tickers by unified symbol. */
+  fetchTickers(): unknown
+  /** A promise; needed before tickers are asked for. */
+  loadMarkets(): unknown
 }
 
 interface Source {
-  /** One class of ccxt: 24 MB less in the binary and 20 ms less at start than all of them. */
-  readonly load: () => Promise<{ readonly default: new (settings: object) => Client }>
   /** The address ccxt will ask first. Asked while ccxt is still loading. */
-  readonly url: string
+  readonly url?: string
   /** Requests about markets that are not served here; they are answered with `{}`. */
   readonly skip?: RegExp
 }
 
 const sources: Readonly<Record<string, Source>> = {
   coinbase: {
-    load: () => import('../../node_modules/ccxt/js/src/coinbase.js'),
     url: 'https://api.coinbase.com/api/v3/brokerage/market/products',
     skip: /[?&]product_type=FUTURE\b/,
   },
@@ -53,7 +58,7 @@ const DECIMALS_DEFAULT = 8
 const DECIMAL_PLACES = 2
 
 /**
- * All spot markets, inactive ones too, in the exchange's order.
+ * All markets with order books, inactive ones too, in the exchange's order.
  *
  * @throws {ObfeedError} E_UNAVAILABLE, exit 69, when the exchange does not answer usably.
  */
@@ -63,65 +68,133 @@ export async function loadMarkets(
 ): Promise<Market[]> {
   const native = adapters[exchange]?.markets
   if (native !== undefined && options.throughCcxt !== true) {
-    const url = redirect(native.url, options.restUrl)
-    const answer = await requestJson(exchange, url, options.timeoutMs ?? TIMEOUT_MS)
-    const markets = native.parse(answer)
-    if (markets?.length === 0) throw unavailable(exchange, url, NO_MARKET)
+    const urls = native.urls.map((url) => redirect(url, options.restUrl))
+    const timeoutMs = options.timeoutMs ?? TIMEOUT_MS
+    const answers = await Promise.all(urls.map((url) => requestJson(exchange, url, timeoutMs)))
+    const markets = native.parse(answers)
+    if (markets?.length === 0) throw unavailable(exchange, urls[0]!, NO_MARKET)
     // An answer of another shape: perhaps ccxt knows it already.
-    return markets ?? await loadThroughCcxt(exchange, options, Promise.resolve(answer))
+    return markets ?? await loadThroughCcxt(
+      exchange,
+      options,
+      new Map(urls.map((url, i) => [url, answers[i]])),
+    )
   }
   return await loadThroughCcxt(exchange, options)
 }
 
-/** `answer` is the one to the source's first request, where it is there already. */
+/**
+ * What was traded of each market in the last 24 hours, in its quote currency, by unified symbol. A
+ * market that is not in it was not traded.
+ *
+ * @throws {ObfeedError} E_UNAVAILABLE, exit 69, when the exchange does not answer usably.
+ */
+export async function loadVolumes(
+  exchange: string,
+  markets: readonly Market[],
+  options: MarketsOptions = {},
+): Promise<ReadonlyMap<string, number>> {
+  const native = adapters[exchange]?.volumes
+  if (native === undefined || options.throughCcxt === true) {
+    return await loadVolumesThroughCcxt(exchange, options)
+  }
+  const urls = native.urls.map((url) => redirect(url, options.restUrl))
+  const timeoutMs = options.timeoutMs ?? TIMEOUT_MS
+  const answers = await Promise.all(urls.map((url) => requestJson(exchange, url, timeoutMs)))
+  const volumes = native.parse(answers, markets)
+  if (volumes === undefined) throw unavailable(exchange, urls[0]!, 'an answer of another shape')
+  return volumes
+}
+
+/** `answers`: those that are there already, by address. */
 async function loadThroughCcxt(
   exchange: string,
   options: MarketsOptions,
-  answered?: Promise<unknown>,
+  answers: ReadonlyMap<string, unknown> = new Map(),
 ): Promise<Market[]> {
-  const source = sources[exchange]
-  if (source === undefined) {
-    throw new ObfeedError(
-      'E_CONFIG',
-      `no market metadata for exchange "${exchange}", expected one of ` +
-        `${Object.keys(sources).join(', ')}; correct --exchange`,
-      { scope: 'agent', exitCode: EXIT.config },
-    )
-  }
+  const source = sources[exchange] ?? {}
   const override = (url: string): string => redirect(url, options.restUrl)
   const timeoutMs = options.timeoutMs ?? TIMEOUT_MS
-  const early = new Map<string, Promise<unknown>>()
-  const first = override(source.url)
-  const answer = answered ?? requestJson(exchange, first, timeoutMs)
-  // It is awaited below, unless ccxt fails before: then nobody is to hear of it.
-  answer.catch(() => {})
-  early.set(first, answer)
-
-  const { default: Exchange } = await source.load()
-  const client = new Exchange({ enableRateLimit: false })
-  client.urls['api'] = mapTexts(client.urls['api'], override)
-  client.fetch = (url) => {
+  const early = new Map([...answers].map(([url, answer]) => [url, Promise.resolve(answer)]))
+  const first = source.url === undefined ? undefined : override(source.url)
+  if (first !== undefined && !early.has(first)) {
+    early.set(first, requestJson(exchange, first, timeoutMs))
+    // It is awaited below, unless ccxt fails before: then nobody is to hear of it.
+    early.get(first)!.catch(() => {})
+  }
+  const client = await openClient(exchange, options, (url, request) => {
     if (source.skip?.test(url)) return Promise.resolve({})
     const begun = early.get(url)
     early.delete(url)
-    return begun ?? requestJson(exchange, url, timeoutMs)
-  }
+    return begun ?? requestJson(exchange, url, timeoutMs, request)
+  })
   let unified: readonly UnifiedMarket[]
   try {
     unified = await client.fetchMarkets() as readonly UnifiedMarket[]
   } catch (cause) {
     if (cause instanceof ObfeedError) throw cause
-    throw unavailable(exchange, first, describe(cause), cause)
+    throw unavailable(exchange, first ?? 'ccxt', describe(cause), cause)
   }
   const markets = unified.flatMap((market) => toMarket(market, client.precisionMode) ?? [])
-  if (markets.length === 0) throw unavailable(exchange, first, NO_MARKET)
+  if (markets.length === 0) throw unavailable(exchange, first ?? 'ccxt', NO_MARKET)
   return markets
+}
+
+async function loadVolumesThroughCcxt(
+  exchange: string,
+  options: MarketsOptions,
+): Promise<Map<string, number>> {
+  const timeoutMs = options.timeoutMs ?? TIMEOUT_MS
+  const client = await openClient(
+    exchange,
+    options,
+    (url, request) => requestJson(exchange, url, timeoutMs, request),
+  )
+  try {
+    await client.loadMarkets()
+    const tickers = await client.fetchTickers() as Readonly<Record<string, UnifiedTicker>>
+    return new Map(
+      Object.entries(tickers).map(([symbol, ticker]) => [symbol, ticker.quoteVolume ?? 0]),
+    )
+  } catch (cause) {
+    if (cause instanceof ObfeedError) throw cause
+    throw unavailable(exchange, 'ccxt', describe(cause), cause)
+  }
+}
+
+/** A ccxt exchange whose requests all go through `request`, to the addresses that replace its own. */
+async function openClient(
+  exchange: string,
+  options: MarketsOptions,
+  request: (url: string, request: RequestInit) => Promise<unknown>,
+): Promise<Client> {
+  const known = ccxtClasses[exchange]
+  if (known === undefined) {
+    throw new ObfeedError(
+      'E_CONFIG',
+      `no market metadata for exchange "${exchange}"; \`obfeed list exchanges\` names those there are`,
+      { scope: 'agent', exitCode: EXIT.config },
+    )
+  }
+  const { default: Exchange } = await known.load() as {
+    readonly default: new (settings: object) => Client
+  }
+  const client = new Exchange({ enableRateLimit: false })
+  client.urls['api'] = mapTexts(client.urls['api'], (url) => redirect(url, options.restUrl))
+  client.fetch = (url, method = 'GET', headers, body) =>
+    request(url, {
+      method,
+      ...(headers === undefined ? {} : { headers: headers as Record<string, string> }),
+      ...(typeof body === 'string' ? { body } : {}),
+    })
+  return client
 }
 
 // -- what ccxt says, in our words
 
 function toMarket(market: UnifiedMarket, mode: number | undefined): Market | undefined {
-  if (market === undefined || market.spot !== true || market.id === undefined) return undefined
+  if (market === undefined || market.id === undefined) return undefined
+  if (market.spot !== true && market.swap !== true && market.future !== true) return undefined
   // Coinbase: `is_disabled`, `status`, `alias`; absent elsewhere.
   const info: Readonly<Record<string, unknown>> = market.info ?? {}
   const delisted = info['is_disabled'] === true || info['status'] === 'delisted'
@@ -159,10 +232,15 @@ function mapTexts(value: unknown, change: (text: string) => string): unknown {
   return Object.fromEntries(Object.entries(value).map(([key, v]) => [key, mapTexts(v, change)]))
 }
 
-async function requestJson(exchange: string, url: string, timeoutMs: number): Promise<unknown> {
+async function requestJson(
+  exchange: string,
+  url: string,
+  timeoutMs: number,
+  request: RequestInit = {},
+): Promise<unknown> {
   for (let attempt = 0;; attempt++) {
     try {
-      return await requestOnce(exchange, url, timeoutMs)
+      return await requestOnce(exchange, url, timeoutMs, request)
     } catch (error) {
       const delay = RETRY_DELAYS_MS[attempt]
       const again = error instanceof ObfeedError && !(error instanceof Refusal)
@@ -175,13 +253,19 @@ async function requestJson(exchange: string, url: string, timeoutMs: number): Pr
 /** Longest `Retry-After` that a start waits for. */
 const RETRY_AFTER_MAX_MS = 5_000
 
-async function requestOnce(exchange: string, url: string, timeoutMs: number): Promise<unknown> {
+async function requestOnce(
+  exchange: string,
+  url: string,
+  timeoutMs: number,
+  request: RequestInit,
+): Promise<unknown> {
   const signal = AbortSignal.timeout(timeoutMs)
   let response: Response
   let body: string
   try {
     response = await fetch(url, {
-      headers: { accept: 'application/json', 'user-agent': 'obfeed' },
+      ...request,
+      headers: { accept: 'application/json', 'user-agent': 'obfeed', ...request.headers },
       redirect: 'error',
       signal,
     })

@@ -1,4 +1,7 @@
-/** REST snapshots: asked for in order, few at a time, patiently, and only for sessions that live. */
+/**
+ * REST snapshots: the most wanted first, few at a time, within the exchange's budget, patiently, and
+ * only for sessions that live.
+ */
 import { overrideEndpoint } from '../core/endpoint.ts'
 import type { Environment, HttpResponse, Timer } from '../core/environment.ts'
 
@@ -7,6 +10,11 @@ const TIMEOUT_MS = 10_000
 const BACKOFF_CAP_MS = 30_000
 /** How long everything waits after "too many requests" without a `Retry-After`. */
 const RATE_LIMITED_MS = 10_000
+/** Nobody is asked to wait longer than this: a `Retry-After` of days is a mistake. */
+const RATE_LIMITED_MAX_MS = 60 * 60_000
+const WINDOW_MS = 60_000
+/** Part of the exchange's limit that is used: its minutes are not ours, and others may ask, too. */
+const MARGIN = 0.85
 
 /** Who wants a snapshot: one per socket, so that what an old socket asked for dies with it. */
 export interface SnapshotReceiver {
@@ -15,10 +23,56 @@ export interface SnapshotReceiver {
   snapshotRefused(index: number, status: number, body: string): void
 }
 
-interface Job {
+export interface SnapshotRequest {
+  readonly url: string
+  /** As the exchange weighs it. */
+  readonly weight: number
+  /** Lower ones go first. */
+  readonly priority: number
+}
+
+export interface SnapshotQueueOptions {
+  readonly restUrl: string | undefined
+  /** Of all requests in any minute, this worker's share; Infinity: not limited. */
+  readonly weightPerMinute: number
+  /** The exchange told this address to wait: every other worker must, too. */
+  onRateLimited(retryAfterMs: number): void
+}
+
+/** The weight of the last minute. */
+class WeightWindow {
+  readonly #limit: number
+  readonly #spent: { readonly atMs: number; readonly weight: number }[] = []
+  #sum = 0
+
+  constructor(limit: number) {
+    this.#limit = limit
+  }
+
+  /** How long until `weight` may be spent; 0 = now. One that is above the limit goes alone. */
+  waitMs(weight: number, nowMs: number): number {
+    while (this.#spent.length > 0 && nowMs - this.#spent[0].atMs >= WINDOW_MS) {
+      this.#sum -= this.#spent.shift()!.weight
+    }
+    let over = this.#sum + weight - this.#limit
+    for (const { atMs, weight: spent } of this.#spent) {
+      if (over <= 0) return 0
+      over -= spent
+      if (over <= 0) return WINDOW_MS - (nowMs - atMs)
+    }
+    return this.#spent.length === 0 ? 0 : WINDOW_MS - (nowMs - this.#spent.at(-1)!.atMs)
+  }
+
+  spend(weight: number, nowMs: number): void {
+    if (this.#limit === Infinity) return
+    this.#spent.push({ atMs: nowMs, weight })
+    this.#sum += weight
+  }
+}
+
+interface Job extends SnapshotRequest {
   readonly receiver: SnapshotReceiver
   readonly index: number
-  readonly url: string
   readonly notBeforeMs: number
   readonly attempts: number
 }
@@ -26,27 +80,37 @@ interface Job {
 /** One queue per worker: the exchange counts requests per address, not per socket. */
 export class SnapshotQueue {
   readonly #environment: Environment
-  readonly #restUrl: string | undefined
+  readonly #options: SnapshotQueueOptions
+  readonly #weights: WeightWindow
   #waiting: Job[] = []
   readonly #running = new Map<Job, Timer | undefined>()
   #pausedUntilMs = -Infinity
   #timer: Timer | undefined
 
-  constructor(environment: Environment, restUrl: string | undefined) {
+  constructor(environment: Environment, options: SnapshotQueueOptions) {
     this.#environment = environment
-    this.#restUrl = restUrl
+    this.#options = options
+    this.#weights = new WeightWindow(options.weightPerMinute * MARGIN)
   }
 
   /** A later request of the same receiver and index replaces the earlier one. */
-  request(receiver: SnapshotReceiver, index: number, url: string): void {
+  request(receiver: SnapshotReceiver, index: number, request: SnapshotRequest): void {
     this.#drop((job) => job.receiver === receiver && job.index === index)
-    this.#waiting.push({
+    this.#add({
+      ...request,
       receiver,
       index,
-      url: overrideEndpoint(url, this.#restUrl),
+      url: overrideEndpoint(request.url, this.#options.restUrl),
       notBeforeMs: -Infinity,
       attempts: 0,
     })
+    this.#pump()
+  }
+
+  /** Nothing is asked for this long, whoever was told so. */
+  pause(durationMs: number): void {
+    const now = this.#environment.monotonicMs()
+    this.#pausedUntilMs = Math.max(this.#pausedUntilMs, now + durationMs)
     this.#pump()
   }
 
@@ -68,6 +132,12 @@ export class SnapshotQueue {
     this.#timer = undefined
   }
 
+  /** Behind those of the same priority. */
+  #add(job: Job): void {
+    const at = this.#waiting.findIndex(({ priority }) => priority > job.priority)
+    this.#waiting.splice(at < 0 ? this.#waiting.length : at, 0, job)
+  }
+
   #drop(matches: (job: Job) => boolean): void {
     this.#waiting = this.#waiting.filter((job) => !matches(job))
     for (const [job, request] of [...this.#running]) {
@@ -81,13 +151,21 @@ export class SnapshotQueue {
     this.#timer?.cancel()
     this.#timer = undefined
     const now = this.#environment.monotonicMs()
+    let heldMs = 0
     while (this.#running.size < CONCURRENCY && now >= this.#pausedUntilMs) {
       const at = this.#waiting.findIndex((job) => job.notBeforeMs <= now)
       if (at < 0) break
-      this.#run(this.#waiting.splice(at, 1)[0])
+      // A light one does not overtake: else the heavy ones would wait for ever.
+      heldMs = this.#weights.waitMs(this.#waiting[at].weight, now)
+      if (heldMs > 0) break
+      const [job] = this.#waiting.splice(at, 1)
+      this.#weights.spend(job.weight, now)
+      this.#run(job)
     }
     if (this.#waiting.length === 0 || this.#running.size >= CONCURRENCY) return
-    const first = Math.min(...this.#waiting.map((job) => job.notBeforeMs))
+    const first = heldMs > 0 ? now + heldMs : Math.min(
+      ...this.#waiting.map((job) => job.notBeforeMs),
+    )
     const waitMs = Math.max(1, Math.ceil(Math.max(first, this.#pausedUntilMs) - now))
     this.#timer = this.#environment.setTimer(waitMs, () => this.#pump())
   }
@@ -112,13 +190,16 @@ export class SnapshotQueue {
     const now = this.#environment.monotonicMs()
     if (status === 429 || status === 418 || response.retryAfterMs !== undefined) {
       // Said to this address, so it holds for every request.
-      this.#pausedUntilMs = now + Math.max(response.retryAfterMs ?? RATE_LIMITED_MS, 1000)
+      const askedMs = Math.max(response.retryAfterMs ?? RATE_LIMITED_MS, 1000)
+      const waitMs = Math.min(askedMs, RATE_LIMITED_MAX_MS)
+      this.#pausedUntilMs = Math.max(this.#pausedUntilMs, now + waitMs)
+      this.#options.onRateLimited(waitMs)
     } else if (status >= 400 && status < 500 && status !== 408) {
       job.receiver.snapshotRefused(job.index, status, response.body)
       return
     }
     const backoffMs = Math.min(BACKOFF_CAP_MS, 1000 * 2 ** Math.min(job.attempts, 10))
-    this.#waiting.push({
+    this.#add({
       ...job,
       attempts: job.attempts + 1,
       notBeforeMs: now + backoffMs * (0.5 + 0.5 * this.#environment.random()),

@@ -53,8 +53,10 @@ export interface StreamOptions {
   /** Position in the worker's list: the sink's name for it. */
   readonly stream: number
   readonly proof: Proof
-  /** Levels a side; 0 = full. */
+  /** Levels a side that are published; 0 = full. */
   readonly depth: number
+  /** Levels a side that the book keeps; no fewer. */
+  readonly kept: number
   readonly publish: 'delta' | 'book'
   readonly snapshotIntervalMs: number
   /** Every epoch is greater. */
@@ -82,6 +84,12 @@ export class SymbolStream {
   readonly #outlet: Outlet
   readonly #encoder: EventEncoder
   readonly #books: boolean
+  /** Levels a side that were asked for; 0 = full. */
+  readonly #depth: number
+  /** What the last snapshot claimed of them. */
+  #claimed = 0
+  /** Of the latest whole book. */
+  #certainAtFirst = Infinity
   readonly #mayNeedParts: boolean
   readonly #snapshotIntervalMs: number
   /** An epoch runs: its snapshot was handed over, its end was not. */
@@ -104,7 +112,13 @@ export class SymbolStream {
     const { exchange, instrument, depth } = options
     const levels = depth === 0 ? Infinity : depth
     this.epoch = options.epochFloor
-    this.book = new Book(instrument.priceDecimals, instrument.sizeDecimals, levels)
+    this.book = new Book(
+      instrument.priceDecimals,
+      instrument.sizeDecimals,
+      levels,
+      options.kept,
+    )
+    this.#depth = depth
     this.#stream = options.stream
     this.#outlet = outlet
     this.#encoder = new EventEncoder(
@@ -153,10 +167,8 @@ export class SymbolStream {
     } catch (error) {
       return this.#unusable(error)
     }
-    if (this.book.isCrossed()) {
-      this.suspect('crossed')
-      return false
-    }
+    if (!this.#isSound(changes)) return false
+    this.#certainAtFirst = this.book.certainDepth
     this.state = 'live'
     if (!this.suspended) this.#begin(changes.receivedUs)
     return true
@@ -166,18 +178,35 @@ export class SymbolStream {
   delta(changes: LevelChanges): boolean {
     if (this.state !== 'live') return true
     this.#take(changes)
-    const book = this.book
     try {
-      book.apply(changes)
+      this.book.apply(changes)
     } catch (error) {
       return this.#unusable(error)
     }
-    if (book.isCrossed()) {
-      this.suspect('crossed')
-      return false
+    return this.#changed(changes)
+  }
+
+  /**
+   * The whole book anew, without a loss: what it changes in the view is published like any other
+   * change. False: it cannot be right, the book is lost.
+   */
+  replace(changes: LevelChanges): boolean {
+    if (this.state !== 'live') return true
+    this.#take(changes)
+    try {
+      this.book.replace(changes)
+    } catch (error) {
+      return this.#unusable(error)
     }
+    this.#certainAtFirst = this.book.certainDepth
+    return this.#changed(changes)
+  }
+
+  /** Publishes the book's difference. */
+  #changed(changes: LevelChanges): boolean {
+    if (!this.#isSound(changes)) return false
     // While the sink has no room the book is kept current, silently.
-    if (this.suspended || book.difference.isEmpty) return true
+    if (this.suspended || this.book.difference.isEmpty) return true
     const seq = this.seq + 1
     if (this.#books) {
       this.#pushSnapshot(seq, changes.receivedUs)
@@ -186,6 +215,19 @@ export class SymbolStream {
       this.#push(KIND_DELTA, seq, Math.floor(changes.receivedUs / 1000))
     }
     this.stats.updates++
+    return true
+  }
+
+  /** Says so, and why, when the book that a frame left behind cannot be the exchange's. */
+  #isSound(changes: LevelChanges): boolean {
+    if (this.book.isCrossed()) {
+      this.suspect('crossed')
+      return false
+    }
+    if (changes.check !== undefined && !changes.check.holds(this.book)) {
+      this.suspect('checksum')
+      return false
+    }
     return true
   }
 
@@ -246,6 +288,8 @@ export class SymbolStream {
     }
     if (this.suspended) return false
     if (this.#running) {
+      // Consumers take all that is missing in the view for deleted: they must know that it is not.
+      if (this.#certainDepth() < this.#claimed) this.#checkpointAtMs = nowMs
       if (this.#checkpointAtMs === Infinity) this.#planCheckpoint(nowMs, 0.5 + 0.5 * this.#random())
       if (mayCheckpoint && nowMs >= this.#checkpointAtMs) {
         this.#planCheckpoint(nowMs, 0.9 + 0.1 * this.#random())
@@ -277,6 +321,21 @@ export class SymbolStream {
     return stats
   }
 
+  /** Of the last exchange message; -1 = it had none. */
+  get nonce(): number {
+    return this.#stamp.nonce
+  }
+
+  /** The same as text, only when it is beyond 2^53. */
+  get nonceText(): string | undefined {
+    return this.#stamp.nonceText
+  }
+
+  /** Of the last exchange message, in ms; -1 = it had none. */
+  get timestampMs(): number {
+    return this.#stamp.timestampMs
+  }
+
   /** The published view as text, to compare two states of the book. Rare and not cheap. */
   viewText(): string {
     const slab = this.#outlet.slab
@@ -287,6 +346,18 @@ export class SymbolStream {
       receivedUs: 0,
     }, 0)
     return new TextDecoder().decode(slab.bytes.subarray(slab.start, slab.end))
+  }
+
+  /** Levels a side that can be vouched for; Infinity: the whole book. */
+  #certainDepth(): number {
+    const certain = this.book.certainDepth
+    return this.#depth === 0 ? certain : Math.min(this.#depth, certain)
+  }
+
+  /** Half of the levels that were known beyond the view are gone: time for a newer snapshot. */
+  get isEroding(): boolean {
+    if (this.state !== 'live') return false
+    return 2 * this.book.certainDepth < this.#depth + this.#certainAtFirst
   }
 
   #random(): number {
@@ -346,6 +417,10 @@ export class SymbolStream {
   #pushSnapshot(seq: number, atUs: number): void {
     const encoder = this.#encoder
     const environment = this.#outlet.environment
+    const certain = this.#certainDepth()
+    // Once it falls short it will fall further: some room, so that not every level is announced.
+    this.#claimed = certain < this.#depth ? Math.max(1, Math.floor(certain * 0.9)) : certain
+    encoder.claim(this.#claimed === Infinity ? 0 : this.#claimed)
     const timestampMs = Math.floor(atUs / 1000)
     const parts = this.#mayNeedParts ? encoder.partsNeeded(PART_BYTES_MAX) : 1
     if (parts === 1) {

@@ -63,6 +63,8 @@ class Slot {
   /** Frames by session. */
   readonly sessions: string[][] = []
   readonly connection: Connection
+  /** How often it asked to be replaced. */
+  retiring = 0
   /** What each session sends when it opens. */
   opening: string[] = ['subscribe']
   /** Sessions prove themselves with their first frame. */
@@ -87,6 +89,7 @@ class Slot {
       environment,
       {
         opened: () => this.#session(),
+        retiring: () => this.retiring++,
         lost: (reason, detail, opened, retryMs) =>
           this.losses.push({ reason, detail, opened, retryMs }),
       },
@@ -341,14 +344,17 @@ describe('Connection', () => {
     assert.equal(slot.connection.frames, slot.sessions.flat().length)
   })
 
-  test('is renewed before the exchange would end it', async () => {
+  test('asks once to be replaced before the exchange would end it', async () => {
     const url = await serve((socket) => {
       const timer = setInterval(() => socket.send('tick'), 5)
       socket.on('close', () => clearInterval(timer))
     })
     const slot = new Slot(url, { lifetimeMs: 150 })
-    await until('renewed', 3000, () => slot.sessions.length >= 2)
-    assert.equal(slot.losses[0].reason, 'lifetime')
+    await until('old', 3000, () => slot.retiring === 1)
+    slot.connection.retireIn(20)
+    await until('still old', 3000, () => slot.retiring === 2)
+    assert.equal(slot.connection.state, 'open')
+    assert.deepEqual(slot.losses, [])
   })
 
   test('a stopped slot stays silent', async () => {

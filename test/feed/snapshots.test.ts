@@ -19,18 +19,28 @@ describe('SnapshotQueue', () => {
   let environment: FakeEnvironment
   let queue: SnapshotQueue
   let receiver: Receiver
+  /** What the other workers are told. */
+  let limited: number[]
+
+  const options = (weightPerMinute = Infinity) => ({
+    restUrl: 'http://127.0.0.1:8080/rest',
+    weightPerMinute,
+    onRateLimited: (retryAfterMs: number) => limited.push(retryAfterMs),
+  })
 
   beforeEach(() => {
     environment = new FakeEnvironment()
-    queue = new SnapshotQueue(environment, 'http://127.0.0.1:8080/rest')
+    limited = []
+    queue = new SnapshotQueue(environment, options())
     receiver = new Receiver()
   })
 
   const url = (index: number) => `https://api.example/depth?s=${index}`
+  const ask = (index: number, priority = 0, weight = 1) => ({ url: url(index), weight, priority })
   const asked = () => environment.requests.map((request) => request.url.slice(-1)).join('')
 
   test('two at a time, in order, at the overridden endpoint', () => {
-    for (let i = 0; i < 4; i++) queue.request(receiver, i, url(i))
+    for (let i = 0; i < 4; i++) queue.request(receiver, i, ask(i))
     assert.equal(environment.requests[0].url, 'http://127.0.0.1:8080/rest/depth?s=0')
     assert.equal(asked(), '01')
     environment.requests[1].answer({ status: 200, body: 'one' })
@@ -44,7 +54,7 @@ describe('SnapshotQueue', () => {
   })
 
   test('no answer and server errors are tried again with growing delays', () => {
-    queue.request(receiver, 0, url(0))
+    queue.request(receiver, 0, ask(0))
     const delays: number[] = []
     for (let attempt = 0; attempt < 7; attempt++) {
       const count = environment.requests.length
@@ -62,7 +72,7 @@ describe('SnapshotQueue', () => {
   })
 
   test('one that is never answered is given up after 10 s and asked again', () => {
-    queue.request(receiver, 0, url(0))
+    queue.request(receiver, 0, ask(0))
     environment.advance(10_000)
     assert.equal(environment.requests.length, 1)
     assert.equal(queue.pending(receiver, 0), true)
@@ -71,17 +81,65 @@ describe('SnapshotQueue', () => {
   })
 
   test('Retry-After holds for every request', () => {
-    queue.request(receiver, 0, url(0))
+    queue.request(receiver, 0, ask(0))
     environment.requests[0].answer({ status: 429, body: '', retryAfterMs: 20_000 })
-    queue.request(receiver, 1, url(1))
+    queue.request(receiver, 1, ask(1))
     environment.advance(19_900)
     assert.equal(environment.requests.length, 1)
     environment.advance(200)
     assert.equal(environment.requests.length, 3)
+    assert.deepEqual(limited, [20_000])
+  })
+
+  test('what another worker was told holds here as well', () => {
+    queue.pause(5000)
+    queue.request(receiver, 0, ask(0))
+    environment.advance(4900)
+    assert.equal(environment.requests.length, 0)
+    environment.advance(200)
+    assert.equal(environment.requests.length, 1)
+    assert.deepEqual(limited, [], 'and is not told on')
+  })
+
+  test('the most wanted go first, also before those that came earlier', () => {
+    queue.request(receiver, 0, ask(0))
+    queue.request(receiver, 1, ask(1))
+    queue.request(receiver, 2, ask(2, 1_000_000))
+    queue.request(receiver, 3, ask(3, 7))
+    queue.request(receiver, 4, ask(4, 5))
+    for (let i = 0; i < 5; i++) environment.requests[i].answer({ status: 200, body: '' })
+    assert.equal(asked(), '01432')
+  })
+
+  test('no more weight in any minute than the exchange allows', () => {
+    queue = new SnapshotQueue(environment, options(1000))
+    for (let i = 0; i < 9; i++) queue.request(receiver, i, ask(i, 0, 250))
+    const times: number[] = []
+    for (let ms = 0; ms < 190_000; ms += 100) {
+      for (let i = times.length; i < environment.requests.length; i++) {
+        times.push(ms)
+        environment.requests[i].answer({ status: 200, body: '' })
+      }
+      environment.advance(100)
+    }
+    assert.equal(times.length, 9)
+    for (let i = 3; i < times.length; i++) {
+      assert.ok(times[i] - times[i - 3] >= 59_900, `request ${i} at ${times[i]} ms`)
+    }
+    assert.equal(times[2], 0, 'the budget of a quiet minute is there at once')
+  })
+
+  test('a request above the whole budget goes alone', () => {
+    queue = new SnapshotQueue(environment, options(100))
+    queue.request(receiver, 0, ask(0, 0, 250))
+    queue.request(receiver, 1, ask(1, 0, 1))
+    assert.equal(asked(), '0')
+    environment.advance(60_100)
+    assert.equal(asked(), '01')
   })
 
   test('what the exchange refuses is told and not asked again', () => {
-    queue.request(receiver, 0, url(0))
+    queue.request(receiver, 0, ask(0))
     environment.requests[0].answer({ status: 400, body: 'bad symbol' })
     environment.advance(100_000)
     assert.deepEqual(receiver.log, ['0 refused 400'])
@@ -90,8 +148,8 @@ describe('SnapshotQueue', () => {
 
   test('a cancelled receiver gets nothing any more, others move up', () => {
     const other = new Receiver()
-    for (let i = 0; i < 3; i++) queue.request(receiver, i, url(i))
-    queue.request(other, 7, url(7))
+    for (let i = 0; i < 3; i++) queue.request(receiver, i, ask(i))
+    queue.request(other, 7, ask(7))
     queue.cancel(receiver)
     assert.equal(asked(), '017')
     assert.ok(environment.requests[0].cancelled && environment.requests[1].cancelled)
@@ -101,8 +159,8 @@ describe('SnapshotQueue', () => {
   })
 
   test('a later request of the same symbol replaces the earlier one', () => {
-    queue.request(receiver, 0, url(0))
-    queue.request(receiver, 0, url(9))
+    queue.request(receiver, 0, ask(0))
+    queue.request(receiver, 0, ask(9))
     assert.ok(environment.requests[0].cancelled)
     environment.requests[1].answer({ status: 200, body: 'nine' })
     assert.deepEqual(receiver.log, ['0 nine'])

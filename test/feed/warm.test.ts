@@ -42,10 +42,10 @@ describe('warm', () => {
         sizeDecimals: 8,
       }).length
       // Half of the sessions are rehearsals that count the opening messages; a life ends with one
-      // `invalid`.
+      // `invalid`. Not every frame changes a book: some acknowledge, some only prove.
       const lives = sessions / 2
       assert.ok(lives >= 2)
-      assert.ok(records > lives * frames * 0.8 && records <= lives * (frames + 1), `${records}`)
+      assert.ok(records > lives * frames * 0.6 && records <= lives * (frames + 1), `${records}`)
       assert.deepEqual([fallbacks, opened], [0, 0])
     })
   }

@@ -247,12 +247,16 @@ type FakeLevels = readonly (readonly [price: number, size: number])[]
 
 /**
  * A frame of the fake exchange: `n` counts all frames of a connection from 0. Types: `s`napshot,
- * `u`pdate, `h`eartbeat, `x` (the session fails with scope `symbol`, or `connection` without i; with
+ * `u`pdate, `h`eartbeat, `r`etire (the exchange will end the socket), `f`resh whole book, `x` (the session fails with scope `symbol`, or `connection` without i; with
  * levels it gives a snapshot after that).
  */
 export interface FakeFrame {
   readonly n: number
-  readonly t: 's' | 'u' | 'h' | 'x'
+  readonly t: 's' | 'u' | 'h' | 'x' | 'r' | 'f'
+  /** What the check that comes with it says; absent: none does. */
+  readonly check?: boolean
+  /** Prices of the worst levels that are known. */
+  readonly horizon?: readonly [bid: number | null, ask: number | null]
   readonly i?: number
   readonly b?: FakeLevels
   readonly a?: FakeLevels
@@ -281,6 +285,8 @@ class FakeSession implements Session {
   readonly #options: FakeAdapterOptions
   readonly #changes = new Changes()
   readonly resyncAll?: (indexes: readonly number[]) => void
+  readonly splice?: (index: number, nonce: number) => boolean
+  refreshes: number[] = []
   #next = 0
 
   constructor(symbols: readonly string[], output: SessionOutput, options: FakeAdapterOptions) {
@@ -290,6 +296,7 @@ class FakeSession implements Session {
     if (options.batched !== false) {
       this.resyncAll = (indexes) => this.#output.send(`resync ${indexes.join(',')}`)
     }
+    if (options.splice !== undefined) this.splice = options.splice
   }
 
   opened(): void {
@@ -297,7 +304,7 @@ class FakeSession implements Session {
     this.#output.send('heartbeats')
     if (this.#options.rest) {
       this.#symbols.forEach((symbol, index) =>
-        this.#output.requestSnapshot(index, `https://rest.example/depth?symbol=${symbol}`)
+        this.#output.requestSnapshot(index, `https://rest.example/depth?symbol=${symbol}`, 1)
       )
     }
   }
@@ -327,9 +334,17 @@ class FakeSession implements Session {
     }
     // A session may go on for a while after it has failed.
     if (message.t === 'h' || message.b === undefined && message.t === 'x') return
+    if (message.t === 'r') return this.#output.retire('the fake exchange says so')
     const changes = fill(this.#changes, message.b ?? [], message.a ?? [])
     changes.nonce = message.n
     changes.receivedUs = receivedUs
+    const { check, horizon } = message
+    if (check !== undefined) changes.check = { holds: () => check }
+    if (horizon !== undefined) {
+      changes.bidHorizon = horizon[0] ?? NaN
+      changes.askHorizon = horizon[1] ?? NaN
+    }
+    if (message.t === 'f') return this.#output.refreshed(message.i ?? 0, changes)
     if (message.t !== 'u') this.#output.snapshot(message.i ?? 0, changes)
     else this.#output.delta(message.i ?? 0, changes)
   }
@@ -345,6 +360,10 @@ class FakeSession implements Session {
     this.#output.send(`resync ${index}`)
   }
 
+  refresh(index: number): void {
+    this.refreshes.push(index)
+  }
+
   heartbeat(): void {
     this.heartbeats++
   }
@@ -354,6 +373,7 @@ export interface FakeAdapterOptions {
   readonly limits?: Partial<Limits>
   readonly rest?: boolean
   readonly batched?: boolean
+  readonly splice?: (index: number, nonce: number) => boolean
   readonly lossScope?: 'symbol' | 'connection'
 }
 

@@ -1,0 +1,282 @@
+/** Planned replacement of a socket, checks and horizons, as the feed acts on them. */
+import assert from 'node:assert/strict'
+import { describe, test } from 'node:test'
+import { Feed } from '../../src/feed/feed.ts'
+import {
+  type FakeAdapter,
+  fakeAdapter,
+  type FakeAdapterOptions,
+  FakeEnvironment,
+  type FakeFrame,
+  FakeSink,
+  type FakeSocket,
+  symbols,
+} from './world.ts'
+
+/** A feed of one connection; frames go to any of its sockets. */
+class World {
+  readonly environment = new FakeEnvironment()
+  readonly sink = new FakeSink()
+  readonly adapter: FakeAdapter
+  readonly feed: Feed
+  readonly notices: string[] = []
+  readonly #numbers = new Map<FakeSocket, number>()
+
+  constructor(count: number, options: FakeAdapterOptions = {}) {
+    this.adapter = fakeAdapter(options)
+    this.feed = new Feed(
+      {
+        adapter: this.adapter,
+        plan: { id: 0, connections: [symbols(count)], budgetShare: 1 },
+        depth: 2,
+        publish: 'delta',
+        snapshotIntervalMs: 1_000_000,
+        epochFloor: 0,
+        onFatal: (error) => assert.fail(error),
+        onNotice: (_level, message) => this.notices.push(message),
+      },
+      this.environment,
+      this.sink,
+    )
+    void this.sink.start(this.feed.streams, this.feed.sinkEvents)
+    this.feed.start()
+    this.socket(0).open()
+  }
+
+  socket(i: number): FakeSocket {
+    return this.environment.sockets[i]
+  }
+
+  frame(socket: number, frame: Omit<FakeFrame, 'n'>): void {
+    const to = this.socket(socket)
+    const n = this.#numbers.get(to) ?? 0
+    this.#numbers.set(to, n + 1)
+    to.receive({ n, ...frame })
+  }
+
+  snapshot(socket: number, i = 0, best = 10): void {
+    this.frame(socket, { t: 's', i, b: [[best, 1], [9, 2]], a: [[11, 1], [12, 2]] })
+  }
+
+  /** Time passes on sockets that are alive. */
+  pass(ms: number, ...sockets: number[]): void {
+    for (let left = ms; left > 0; left -= 1000) {
+      this.environment.advance(Math.min(1000, left))
+      for (const socket of sockets) {
+        if (!this.socket(socket).terminated) this.frame(socket, { t: 'h' })
+      }
+    }
+  }
+}
+
+const FIRST = 'snapshot 1.0 [[10,1],[9,2]][[11,1],[12,2]]'
+
+describe('a planned replacement of the socket', () => {
+  test('the next one is live before the old one ends, and the run goes on', () => {
+    const world = new World(2)
+    world.snapshot(0, 0)
+    world.snapshot(0, 1)
+    world.frame(0, { t: 'r' })
+    assert.equal(world.environment.sockets.length, 2)
+    world.socket(1).open()
+    world.snapshot(1, 0)
+    // Both sockets tell the same change, the old one first.
+    world.frame(0, { t: 'u', i: 0, b: [[10, 5]] })
+    world.frame(1, { t: 'u', i: 0, b: [[10, 5]] })
+    world.pass(3000, 0, 1)
+    assert.equal(world.socket(0).terminated, false, 'one book is still missing')
+    world.snapshot(1, 1)
+    world.pass(1000, 0, 1)
+    assert.equal(world.socket(0).terminated, true)
+    world.frame(1, { t: 'u', i: 0, b: [[10, 6]] })
+    world.frame(1, { t: 'u', i: 1, b: [[10, 7]] })
+    assert.deepEqual(world.sink.take(0), [FIRST, 'delta 1.1 [[10,5]][]', 'delta 1.2 [[10,6]][]'])
+    assert.deepEqual(world.sink.take(1), [FIRST, 'delta 1.1 [[10,7]][]'])
+    assert.equal(world.feed.stats.reconnects['lifetime'], 1)
+    assert.equal(world.feed.stats.connectionsOpen, 1)
+  })
+
+  test('what the next one knows more is a change like any other', () => {
+    const world = new World(1)
+    world.snapshot(0)
+    world.frame(0, { t: 'r' })
+    world.socket(1).open()
+    world.snapshot(1, 0, 8)
+    world.pass(2000, 0, 1)
+    assert.deepEqual(world.sink.take(), [FIRST, 'delta 1.1 [[10,0],[8,1]][]'])
+  })
+
+  test('it is asked for when the lifetime nears its end, once', () => {
+    const world = new World(1, { limits: { lifetimeMs: 100_000 } })
+    world.snapshot(0)
+    world.pass(94_000, 0)
+    assert.equal(world.environment.sockets.length, 1)
+    world.pass(3000, 0)
+    assert.equal(world.environment.sockets.length, 2)
+    world.socket(1).open()
+    world.snapshot(1)
+    world.pass(90_000, 0, 1)
+    assert.equal(world.environment.sockets.length, 2)
+    assert.deepEqual(world.sink.take(), [FIRST])
+  })
+
+  test('a sequence of the symbol that is behind the old one is waited for', () => {
+    const world = new World(1, { lossScope: 'symbol' })
+    for (let i = 0; i < 4; i++) world.frame(0, { t: 'h' })
+    world.snapshot(0)
+    world.frame(0, { t: 'r' })
+    world.socket(1).open()
+    world.snapshot(1)
+    world.environment.advance(2000)
+    assert.equal(world.socket(0).terminated, false, 'it has come to 0 of 4')
+    for (let i = 1; i < 4; i++) world.frame(1, { t: 'h' })
+    world.frame(1, { t: 'u', b: [[10, 3]] })
+    world.environment.advance(200)
+    assert.equal(world.socket(0).terminated, true)
+    assert.deepEqual(world.sink.take(), [FIRST, 'delta 1.1 [[10,3]][]'])
+  })
+
+  test('the exchange ends the old one first: the next one is taken as it is', () => {
+    const world = new World(2)
+    world.snapshot(0, 0)
+    world.snapshot(0, 1)
+    world.frame(0, { t: 'r' })
+    world.socket(1).open()
+    world.snapshot(1, 0)
+    world.socket(0).events.closed(1001, 'going away')
+    world.snapshot(1, 1)
+    world.pass(60_000, 1)
+    assert.equal(world.environment.sockets.length, 2)
+    for (const stream of [0, 1]) {
+      assert.deepEqual(world.sink.take(stream), [
+        FIRST,
+        'invalid 1.1 disconnect',
+        FIRST.replace('1.0', '2.0'),
+      ])
+    }
+  })
+
+  test('one that does not come to life is given up, the old one goes on', () => {
+    const world = new World(1)
+    world.snapshot(0)
+    world.frame(0, { t: 'r' })
+    world.socket(1).open()
+    world.pass(62_000, 0, 1)
+    assert.equal(world.socket(1).terminated, true)
+    world.frame(0, { t: 'u', b: [[10, 5]] })
+    assert.deepEqual(world.sink.take(), [FIRST, 'delta 1.1 [[10,5]][]'])
+    world.pass(300_000, 0)
+    assert.equal(world.environment.sockets.length, 3, 'and it is tried again')
+    world.socket(2).open()
+    world.snapshot(2)
+    world.pass(2000, 0, 2)
+    assert.equal(world.socket(0).terminated, true)
+    world.frame(2, { t: 'u', b: [[10, 5]] })
+    assert.deepEqual(world.sink.take(), ['delta 1.2 [[10,1]][]', 'delta 1.3 [[10,5]][]'])
+  })
+
+  test('where books come by REST the next one goes on from the sequence of the old one', () => {
+    const spliced: string[] = []
+    let isReady = false
+    const world = new World(2, {
+      rest: true,
+      lossScope: 'symbol',
+      splice: (index, nonce) => {
+        spliced.push(`${index} after ${nonce}`)
+        return isReady || index === 0
+      },
+    })
+    const body = JSON.stringify({ b: [[10, 1], [9, 2]], a: [[11, 1], [12, 2]] })
+    for (const request of [...world.environment.requests]) request.answer({ status: 200, body })
+    world.frame(0, { t: 'u', i: 0, b: [[10, 5]] })
+    world.frame(0, { t: 'u', i: 1, b: [[10, 5]] })
+    world.frame(0, { t: 'r' })
+    world.socket(1).open()
+    world.environment.advance(1100)
+    assert.equal(world.environment.requests.length, 2, 'no snapshot is asked for')
+    assert.deepEqual([...new Set(spliced)], ['0 after 0', '1 after 1'])
+    // The first is carried by the next socket now, the second by the old one still.
+    world.frame(0, { t: 'u', i: 0, b: [[10, 66]] })
+    world.frame(1, { t: 'u', i: 0, b: [[10, 6]] })
+    world.frame(0, { t: 'u', i: 1, b: [[10, 7]] })
+    world.frame(1, { t: 'u', i: 1, b: [[10, 77]] })
+    isReady = true
+    world.environment.advance(200)
+    assert.equal(world.socket(0).terminated, true)
+    world.frame(1, { t: 'u', i: 1, b: [[10, 8]] })
+    const start = ['snapshot 1.0 [[10,1],[9,2]][[11,1],[12,2]]', 'delta 1.1 [[10,5]][]']
+    assert.deepEqual(world.sink.take(0), [...start, 'delta 1.2 [[10,6]][]'])
+    assert.deepEqual(world.sink.take(1), [...start, 'delta 1.2 [[10,7]][]', 'delta 1.3 [[10,8]][]'])
+  })
+
+  test('a next socket that is lost gives back what it carried', () => {
+    const world = new World(2, { rest: true, lossScope: 'symbol', splice: (index) => index === 0 })
+    const body = JSON.stringify({ b: [[10, 1], [9, 2]], a: [[11, 1], [12, 2]] })
+    for (const request of [...world.environment.requests]) request.answer({ status: 200, body })
+    world.frame(0, { t: 'r' })
+    world.socket(1).open()
+    world.environment.advance(1100)
+    world.sink.take(0)
+    world.socket(1).events.closed(1006, '')
+    assert.deepEqual(world.sink.take(0), ['invalid 1.1 disconnect'])
+    world.environment.advance(100)
+    assert.deepEqual(world.socket(0).sent.slice(-1), ['resync 0'])
+    world.snapshot(0, 0)
+    assert.deepEqual(world.sink.take(0), [FIRST.replace('1.0', '2.0')])
+  })
+})
+
+describe('a proof that comes with a frame', () => {
+  test('a book that fails it is never published', () => {
+    const world = new World(1)
+    world.snapshot(0)
+    world.frame(0, { t: 'u', b: [[10, 4]], check: true })
+    world.frame(0, { t: 'u', b: [[10, 5]], check: false })
+    world.frame(0, { t: 'u', b: [[10, 6]], check: true })
+    assert.deepEqual(world.sink.take(), [
+      FIRST,
+      'delta 1.1 [[10,4]][]',
+      'invalid 1.2 checksum',
+    ])
+    world.environment.advance(100)
+    assert.deepEqual(world.socket(0).sent.slice(-1), ['resync 0'])
+    world.frame(0, { t: 's', b: [[10, 1]], a: [[11, 1]], check: false })
+    assert.deepEqual(world.sink.take(), [], 'nor is a snapshot')
+    assert.equal(world.feed.stats.books[0].resyncs.checksum, 1)
+  })
+})
+
+describe('a book that is known in part', () => {
+  test('asks for more before the view runs short, and goes on in its run', () => {
+    const world = new World(1)
+    const session = world.adapter.sessions.at(-1)!
+    const bids = [[10, 1], [9, 1], [8, 1], [7, 1], [6, 1], [5, 1]] as const
+    world.frame(0, { t: 's', b: bids, a: [[11, 1], [12, 2]], horizon: [5, null] })
+    world.frame(0, { t: 'u', b: [[10, 0]] })
+    world.frame(0, { t: 'u', b: [[9, 0]] })
+    world.pass(1000, 0)
+    assert.deepEqual(session.refreshes, [])
+    world.frame(0, { t: 'u', b: [[8, 0]] })
+    world.pass(3000, 0)
+    assert.deepEqual(session.refreshes, [0], 'half of what lay beyond the view is gone')
+    world.sink.take()
+    world.frame(0, { t: 'f', b: [[7, 1], [6, 1], [5, 1], [4, 1], [3, 1]], a: [[11, 1], [12, 2]] })
+    world.pass(60_000, 0)
+    assert.deepEqual(session.refreshes, [0])
+    assert.deepEqual(world.sink.take(), [], 'the view is what it was')
+    world.frame(0, { t: 'u', b: [[7, 0], [6, 0], [5, 0]] })
+    assert.deepEqual(world.sink.take(), ['delta 1.4 [[7,0],[6,0],[4,1],[3,1]][]'])
+  })
+
+  test('a view that ran short says how far it reaches', () => {
+    const world = new World(1)
+    world.frame(0, { t: 's', b: [[10, 1], [9, 1], [8, 1]], a: [[11, 1]], horizon: [8, null] })
+    assert.equal(world.sink.records[0].value.depth, 2)
+    world.sink.records = []
+    world.frame(0, { t: 'u', b: [[10, 0], [9, 0]] })
+    world.environment.advance(200)
+    const [delta, checkpoint] = world.sink.records.map(({ value }) => value)
+    assert.deepEqual([delta.type, delta.bids], ['delta', [[10, 0], [9, 0], [8, 1]]])
+    assert.deepEqual([checkpoint.type, checkpoint.seq, checkpoint.depth], ['snapshot', 1, 1])
+  })
+})
