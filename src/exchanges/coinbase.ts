@@ -539,6 +539,8 @@ const CODES: ReadonlyMap<string, string> = new Map([
 /** Decimals when a product tells no step. */
 const DECIMALS_DEFAULT = 8
 
+const PRODUCTS = 'https://api.coinbase.com/api/v3/brokerage/market/products'
+
 /** What is read of a product in the answer of `/api/v3/brokerage/market/products`. */
 interface Product {
   readonly product_id?: unknown
@@ -552,6 +554,7 @@ interface Product {
   readonly is_disabled?: unknown
   readonly status?: unknown
   readonly alias?: unknown
+  readonly approximate_quote_24h_volume?: unknown
 }
 
 /** `0.01` -> 2, `5` -> 0. */
@@ -590,6 +593,19 @@ function parseMarkets(answer: unknown): Market[] | undefined {
   return markets
 }
 
+function parseVolumes(
+  answer: unknown,
+  markets: readonly Market[],
+): Map<string, number> | undefined {
+  const products = (answer as { readonly products?: unknown } | null)?.products
+  if (!Array.isArray(products)) return undefined
+  const byId = new Map<unknown, number>()
+  for (const product of products as readonly (Product | null)[]) {
+    byId.set(product?.product_id, Number(product?.approximate_quote_24h_volume) || 0)
+  }
+  return new Map(markets.map(({ symbol, wireSymbol }) => [symbol, byId.get(wireSymbol) ?? 0]))
+}
+
 export const coinbase: Adapter = {
   exchange: 'coinbase',
   protocol: { snapshot: 'inband', loss: 'sequence', lossScope: 'connection', depth: 'full' },
@@ -606,8 +622,12 @@ export const coinbase: Adapter = {
   },
   url: () => 'wss://advanced-trade-ws.coinbase.com',
   markets: {
-    url: 'https://api.coinbase.com/api/v3/brokerage/market/products',
-    parse: parseMarkets,
+    urls: [PRODUCTS],
+    parse: ([answer]) => parseMarkets(answer),
+  },
+  volumes: {
+    urls: [PRODUCTS],
+    parse: ([answer], markets) => parseVolumes(answer, markets),
   },
   canonical,
   warmFrames,

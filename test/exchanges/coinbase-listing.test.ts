@@ -25,7 +25,7 @@ class Script {
 
   constructor(instruments: readonly Instrument[]) {
     this.listener = new Listener(instruments)
-    this.session = coinbase.open(instruments, this.listener)
+    this.session = coinbase.open(instruments, this.listener, 0)
     this.#names = instruments.map(({ wireSymbol }) => coinbase.canonical!(wireSymbol))
     this.session.opened()
   }

@@ -70,6 +70,10 @@ class CoinbaseModel implements Model {
       }
     }
     // The acknowledgement comes behind the first data.
+    this.#acknowledge()
+  }
+
+  #acknowledge(): void {
     const active = { level2: [...this.#subscribed].map((index) => instruments[index].wireSymbol) }
     this.#control('subscriptions', [{ subscriptions: active }])
   }
@@ -78,6 +82,11 @@ class CoinbaseModel implements Model {
     for (const [side, price, size] of levels) applyLevel(this.#books[index], side, price, size)
     if (!this.#subscribed.has(index)) return
     this.#push('delta', index, dataText('update', DATA_IDS[index], this.#next(), levels))
+  }
+
+  delist(index: number): void {
+    this.#subscribed.delete(index)
+    this.#acknowledge()
   }
 
   idle(): void {
@@ -111,6 +120,8 @@ class CoinbaseModel implements Model {
 export const coinbaseFixture: Fixture = {
   adapter: coinbase,
   instruments,
+  depth: 0,
+  offGrid: true,
   connect: () => new CoinbaseModel(),
   errors: [
     {
@@ -118,6 +129,7 @@ export const coinbaseFixture: Fixture = {
       code: 'E_SUBSCRIBE',
       scope: 'symbol',
       index: 1,
+      quote: 'SHIB-USD is not a valid product',
     },
     {
       // Either name of the book.
@@ -125,22 +137,26 @@ export const coinbaseFixture: Fixture = {
       code: 'E_SUBSCRIBE',
       scope: 'symbol',
       index: 3,
+      quote: 'ETH-USD is delisted',
     },
     {
       text: '{"type":"error","message":"rate limit exceeded"}',
       code: 'E_RATE_LIMITED',
       scope: 'connection',
+      quote: 'rate limit exceeded',
     },
     {
       text: '{"type":"error","message":"authentication failure"}',
       code: 'E_SUBSCRIBE',
       scope: 'connection',
+      quote: 'authentication failure',
     },
     {
       // Not ours, though it begins like one of ours.
       text: '{"type":"error","message":"BTC-USDT is not a valid product"}',
       code: 'E_SUBSCRIBE',
       scope: 'connection',
+      quote: 'BTC-USDT is not a valid product',
     },
   ],
 }

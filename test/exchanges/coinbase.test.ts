@@ -28,7 +28,7 @@ const ETH = instrument('ETH/USD')
 
 function open(...instruments: Instrument[]): { session: Session; listener: Listener } {
   const listener = new Listener(instruments)
-  return { session: coinbase.open(instruments, listener), listener }
+  return { session: coinbase.open(instruments, listener, 0), listener }
 }
 
 function give(session: Session, ...texts: string[]): void {
@@ -120,7 +120,7 @@ describe('steps', () => {
 
   test('3: a resync from inside the call that says suspect', () => {
     const listener = new Listener([BTC, ETH])
-    const session = coinbase.open([BTC, ETH], listener)
+    const session = coinbase.open([BTC, ETH], listener, 0)
     const suspect = listener.suspect.bind(listener)
     listener.suspect = (index, reason, detail) => {
       suspect(index, reason, detail)
@@ -432,7 +432,7 @@ describe('frames', () => {
 /** What both routes have to agree on. */
 function story(bytes: Uint8Array, instruments: readonly Instrument[]): unknown {
   const listener = new Listener(instruments)
-  const session = coinbase.open(instruments, listener)
+  const session = coinbase.open(instruments, listener, 0)
   give(session, snapshot(0), snapshot(1, 'ETH-USD'))
   session.received(bytes, 5)
   const live = listener.books.map((book) => book !== undefined)

@@ -1,0 +1,231 @@
+/**
+ * The protocol between the ccxt sockets and the feed: frames of our own, as JSON.
+ *
+ * ```
+ * {"t":"snapshot","h":0,"i":0,"g":0,"n":7,"ts":1782340000000,"b":[["100.1","2"]],"a":[]}
+ * {"t":"delta","i":0,"g":0,"n":8,"ts":-1,"b":[["100.1","0"]],"a":[["100.3","1.5"]]}
+ * {"t":"lost","i":0,"g":0,"r":"gap","m":"..."}     the book of one symbol
+ * {"t":"limited","m":"..."}                        the exchange refuses everything for a while
+ * {"t":"alive"}                                    something came that changed no book
+ * ```
+ *
+ * 1. `i` is the instrument; `g` counts how often its book was asked for. What another generation
+ *    says is late and ignored, so a resync needs no acknowledgement.
+ * 2. `n` is the exchange's number as ccxt keeps it, -1 for none. ccxt does not check it everywhere,
+ *    so nothing is proven by it.
+ * 3. `h` 1: the snapshot ends before the book does.
+ * 4. Messages: `{"op":"subscribe","depth":N}` once, then `{"op":"resync","i":N}`.
+ */
+import { ASK, BID, LevelChanges } from '../core/changes.ts'
+import { canonicalDecimal, compareDecimals, scaledFromText } from '../core/decimal.ts'
+import { ObfeedError } from '../core/errors.ts'
+import type { Instrument } from '../core/instrument.ts'
+import type { Session, SessionOutput, SessionStats } from './adapter.ts'
+import type { LevelText } from './ccxt-book.ts'
+
+export type LossKind = 'gap' | 'checksum' | 'disconnect' | 'refused'
+
+interface BookFrame {
+  readonly i: number
+  readonly g: number
+  readonly n: number
+  readonly ts: number
+  readonly b: readonly LevelText[]
+  readonly a: readonly LevelText[]
+}
+
+export type CcxtFrame =
+  | { readonly t: 'snapshot'; readonly h: 0 | 1 } & BookFrame
+  | { readonly t: 'delta' } & BookFrame
+  | {
+    readonly t: 'lost'
+    readonly i: number
+    readonly g: number
+    readonly r: LossKind
+    readonly m: string
+  }
+  | { readonly t: 'limited'; readonly m: string }
+  | { readonly t: 'alive' }
+
+export type CcxtMessage =
+  | { readonly op: 'subscribe'; readonly depth: number }
+  | { readonly op: 'resync'; readonly i: number }
+
+/** ccxt names no time. */
+const LIMITED_WAIT_MS = 30_000
+
+const decoder = new TextDecoder('utf-8', { fatal: true })
+
+export class CcxtSession implements Session {
+  readonly stats: SessionStats = { scannerFallbacks: 0, unknownFrames: 0, duplicates: 0 }
+  readonly #exchange: string
+  readonly #instruments: readonly Instrument[]
+  readonly #output: SessionOutput
+  readonly #depth: number
+  readonly #changes: LevelChanges = new LevelChanges()
+  readonly #live: boolean[]
+  readonly #generations: number[]
+  #isOpen = false
+  #isDead = false
+
+  constructor(
+    exchange: string,
+    instruments: readonly Instrument[],
+    output: SessionOutput,
+    depth: number,
+  ) {
+    this.#exchange = exchange
+    this.#instruments = instruments
+    this.#output = output
+    this.#depth = depth
+    this.#live = instruments.map(() => false)
+    this.#generations = instruments.map(() => 0)
+  }
+
+  opened(): void {
+    if (this.#isOpen || this.#isDead) return
+    this.#isOpen = true
+    this.#send({ op: 'subscribe', depth: this.#depth })
+  }
+
+  resync(index: number): void {
+    if (this.#isDead) return
+    this.#live[index] = false
+    // Before that, `opened` subscribes everything anyway.
+    if (!this.#isOpen) return
+    this.#generations[index]!++
+    this.#send({ op: 'resync', i: index })
+  }
+
+  received(frame: Uint8Array, receivedUs: number): void {
+    if (this.#isDead) return
+    let message: CcxtFrame
+    try {
+      message = JSON.parse(decoder.decode(frame))
+    } catch {
+      return this.#undecodable('not JSON')
+    }
+    switch (message?.t) {
+      case 'alive':
+        return
+      case 'snapshot':
+      case 'delta':
+        return this.#book(message, receivedUs)
+      case 'lost':
+        return this.#lost(message.i, message.g, message.r, String(message.m))
+      case 'limited':
+        return this.#end(
+          'E_RATE_LIMITED',
+          `${this.#exchange} refuses requests ("${message.m}"), expected to be within its limits; ` +
+            'look for other clients on this address',
+          LIMITED_WAIT_MS,
+        )
+      default:
+        this.stats.unknownFrames++
+    }
+  }
+
+  #book(message: CcxtFrame & BookFrame, receivedUs: number): void {
+    const { i, g, n, ts } = message
+    const instrument = this.#instruments[i]
+    if (instrument === undefined || !Number.isSafeInteger(n) || !Number.isSafeInteger(ts)) {
+      return this.#undecodable('its numbers are wrong')
+    }
+    const isSnapshot = message.t === 'snapshot'
+    if (g !== this.#generations[i] || (!isSnapshot && !this.#live[i])) return
+    const changes = this.#changes
+    changes.reset()
+    if (!this.#append(message.b, BID, instrument) || !this.#append(message.a, ASK, instrument)) {
+      return this.#undecodable('a level is not a price and a size')
+    }
+    changes.nonce = n
+    changes.timestampMs = ts
+    changes.receivedUs = receivedUs
+    if (!isSnapshot) return this.#output.delta(i, changes)
+    if (message.h === 1) {
+      changes.bidHorizon = worst(message.b, -1, instrument.priceDecimals)
+      changes.askHorizon = worst(message.a, 1, instrument.priceDecimals)
+    }
+    this.#live[i] = true
+    this.#output.snapshot(i, changes)
+  }
+
+  #append(levels: readonly LevelText[], side: number, instrument: Instrument): boolean {
+    const changes = this.#changes
+    if (!Array.isArray(levels)) return false
+    for (const level of levels as readonly unknown[]) {
+      if (!Array.isArray(level)) return false
+      const price = decimalOf(level[0])
+      const size = decimalOf(level[1])
+      if (price === undefined || size === undefined) return false
+      const i = changes.count
+      if (i === changes.side.length) changes.grow()
+      changes.side[i] = side
+      changes.price[i] = exact(price, instrument.priceDecimals, changes.widePrice, i)
+      changes.size[i] = exact(size, instrument.sizeDecimals, changes.wideSize, i)
+      changes.count = i + 1
+    }
+    return true
+  }
+
+  #lost(index: number, generation: number, kind: LossKind, text: string): void {
+    const instrument = this.#instruments[index]
+    if (instrument === undefined) return this.#undecodable('it names no instrument')
+    if (generation !== this.#generations[index]) return
+    this.#live[index] = false
+    if (kind !== 'refused') {
+      this.#output.suspect(index, kind, text)
+      return
+    }
+    this.#output.fail(
+      new ObfeedError(
+        'E_SUBSCRIBE',
+        `${this.#exchange} does not serve ${instrument.wireSymbol} ("${text}"), expected its order ` +
+          'book; check that the market is listed and traded',
+        { scope: 'symbol', symbol: instrument.symbol },
+      ),
+    )
+  }
+
+  #undecodable(problem: string): void {
+    this.#end(
+      'E_DECODE',
+      `a frame of the ccxt connection to ${this.#exchange} could not be read (${problem}), ` +
+        'expected levels; the connection is replaced',
+    )
+  }
+
+  #end(code: 'E_DECODE' | 'E_RATE_LIMITED', message: string, retryAfterMs = 0): void {
+    this.#isDead = true
+    this.#output.fail(new ObfeedError(code, message, { scope: 'connection', retryAfterMs }))
+  }
+
+  #send(message: CcxtMessage): void {
+    this.#output.send(JSON.stringify(message))
+  }
+}
+
+/** Canonical text of a decimal from 0. */
+function decimalOf(value: unknown): string | undefined {
+  if (typeof value !== 'string') return undefined
+  const text = canonicalDecimal(value)
+  return text === undefined || text.charCodeAt(0) === 0x2d ? undefined : text
+}
+
+/** The scaled integer of a plain decimal; NaN, and its text in `wide`, when it has no exact one. */
+function exact(text: string, decimals: number, wide: Map<number, string>, i: number): number {
+  const scaled = scaledFromText(text, decimals)
+  if (Number.isNaN(scaled)) wide.set(i, text)
+  return scaled
+}
+
+/** The scaled price farthest from the other side; NaN for a side without an exact one. */
+function worst(levels: readonly LevelText[], sign: 1 | -1, decimals: number): number {
+  let found: string | undefined
+  for (const [text] of levels) {
+    const price = canonicalDecimal(text)!
+    if (Number.isNaN(scaledFromText(price, decimals))) continue
+    if (found === undefined || sign * compareDecimals(price, found) > 0) found = price
+  }
+  return found === undefined ? NaN : scaledFromText(found, decimals)
+}

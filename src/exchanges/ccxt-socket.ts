@@ -1,0 +1,233 @@
+/**
+ * What looks to the feed like one WebSocket and is some ccxt objects with sockets of their own: one
+ * for all symbols at first, then one more for each symbol whose book has to be asked for again.
+ * ccxt cannot forget a book cleanly (most classes keep it over a reconnect, some have no way to
+ * unsubscribe), so a book is never asked for twice from the same object.
+ */
+import type { Socket, SocketEvents } from '../core/environment.ts'
+import { overrideEndpoint } from '../core/endpoint.ts'
+import type { Instrument } from '../core/instrument.ts'
+import type { CcxtConstructor, CcxtExchange } from './ccxt-client.ts'
+import type { CcxtClass } from './ccxt-classes.ts'
+import { Lane, type LaneOwner, type Place } from './ccxt-lane.ts'
+import { marketOf } from './ccxt-market.ts'
+import type { CcxtFrame, CcxtMessage } from './ccxt-session.ts'
+
+/** Stands for the exchange's own addresses, which only ccxt knows. */
+const PLACEHOLDER = 'wss://ccxt.invalid'
+
+/** One sign of life a second is enough. */
+const ALIVE_MS = 1000
+
+export function placeholderUrl(exchange: string): string {
+  return `${PLACEHOLDER}/${exchange}`
+}
+
+/** The `--ws-url` that made `url` of the placeholder. */
+function overrideOf(url: string, exchange: string): string | undefined {
+  if (url.startsWith(PLACEHOLDER)) return undefined
+  return url.endsWith(`/${exchange}`) ? url.slice(0, -exchange.length - 1) : url
+}
+
+/** Markets as the exchange lists them, by exchange and address; asked for once a process. */
+const listings = new Map<string, Promise<readonly unknown[]>>()
+
+const encoder = new TextEncoder()
+
+export class CcxtPseudoSocket implements Socket, LaneOwner {
+  readonly bufferedBytes = 0
+  isPaused = false
+  readonly #id: string
+  readonly #row: CcxtClass
+  readonly #events: SocketEvents
+  readonly #instruments: readonly Instrument[]
+  readonly #wsUrl: string | undefined
+  readonly #restUrl: string | undefined
+  readonly #generations: number[]
+  readonly #lanes: Set<Lane> = new Set()
+  /** Serves all symbols that no lane of their own has. */
+  #main: Lane | undefined
+  #make: CcxtConstructor | undefined
+  #markets: readonly unknown[] = []
+  #limit: number | undefined
+  #isEnded = false
+  #aliveAtMs = 0
+
+  constructor(
+    id: string,
+    row: CcxtClass,
+    url: string,
+    events: SocketEvents,
+    instruments: readonly Instrument[],
+    restUrl: string | undefined,
+  ) {
+    this.#id = id
+    this.#row = row
+    this.#events = events
+    this.#instruments = instruments
+    this.#wsUrl = overrideOf(url, id)
+    this.#restUrl = restUrl
+    this.#generations = instruments.map(() => 0)
+    this.#open().catch((error) => this.#end(messageOf(error)))
+  }
+
+  async #open(): Promise<void> {
+    if (this.#row.refused !== undefined) throw new Error(this.#row.refused)
+    const { default: loaded } = await this.#row.load()
+    // ccxt's own declarations are looser than what is used of it.
+    this.#make = loaded as CcxtConstructor
+    this.#markets = this.#row.loadsMarkets === true
+      ? await this.#listing()
+      : this.#instruments.map((instrument) => marketOf(instrument, this.#exchange()))
+    if (!this.#isEnded) this.#events.opened()
+  }
+
+  #listing(): Promise<readonly unknown[]> {
+    const key = `${this.#id} ${this.#restUrl ?? ''}`
+    let listing = listings.get(key)
+    if (listing === undefined) {
+      // A few requests, once: their usual distance would take longer than a connection may.
+      const exchange = this.#exchange({ enableRateLimit: false })
+      const fetch = exchange.fetch
+      exchange.fetch = (url, ...values) => fetch.call(exchange, this.#redirectRest(url), ...values)
+      listing = exchange.loadMarkets().then(Object.values)
+      listing.catch(() => listings.delete(key))
+      listings.set(key, listing)
+    }
+    return listing
+  }
+
+  #exchange(settings: object = {}): CcxtExchange {
+    return new this.#make!({ uid: '', ...settings })
+  }
+
+  // -- from the feed
+
+  send(text: string): void {
+    if (this.#isEnded) return
+    const message = JSON.parse(text) as CcxtMessage
+    if (message.op === 'subscribe') {
+      this.#limit = chosen(this.#row.depths, message.depth)
+      this.#startMain()
+    } else {
+      this.#resync(message.i)
+    }
+  }
+
+  pause(): void {
+    this.isPaused = true
+  }
+
+  resume(): void {
+    if (!this.isPaused) return
+    this.isPaused = false
+    for (const lane of [...this.#lanes]) if (!lane.isDead) lane.resume()
+  }
+
+  terminate(): void {
+    if (this.#isEnded) return
+    this.#isEnded = true
+    this.#disposeAll()
+    queueMicrotask(() => this.#events.closed(1006, 'terminated'))
+  }
+
+  // -- from the lanes
+
+  emit(frame: CcxtFrame): void {
+    if (!this.#isEnded) this.#events.received(encoder.encode(JSON.stringify(frame)))
+    this.#aliveAtMs = performance.now()
+  }
+
+  alive(): void {
+    if (performance.now() - this.#aliveAtMs >= ALIVE_MS) this.emit({ t: 'alive' })
+  }
+
+  ended(lane: Lane, kind: 'closed' | 'limited', message: string): void {
+    if (this.#isEnded || lane.isDead) return
+    if (kind === 'limited') {
+      this.emit({ t: 'limited', m: message })
+      return
+    }
+    if (lane !== this.#main) {
+      const { places } = lane
+      this.#drop(lane)
+      for (const { index: i, generation: g } of places) {
+        this.emit({ t: 'lost', i, g, r: 'disconnect', m: message })
+      }
+      return
+    }
+    this.#end(message)
+  }
+
+  split(places: readonly Place[]): void {
+    this.#startLane(places, false)
+  }
+
+  // -- lanes
+
+  #startMain(): void {
+    const indexes = this.#instruments.map((_, index) => index)
+    const batches = this.#row.batches === true && indexes.length > 1
+    this.#main = this.#startLane(indexes.map((index) => this.#place(index)), batches)
+  }
+
+  #resync(index: number): void {
+    this.#generations[index]!++
+    for (const lane of [...this.#lanes]) if (lane.mute(index)) this.#drop(lane)
+    this.#startLane([this.#place(index)], false)
+  }
+
+  #place(index: number): Place {
+    const generation = this.#generations[index]!
+    return { index, instrument: this.#instruments[index]!, generation }
+  }
+
+  #startLane(places: readonly Place[], batches: boolean): Lane {
+    const exchange = this.#exchange()
+    exchange.setMarkets(this.#markets)
+    const lane = new Lane(this, {
+      row: this.#row,
+      exchange,
+      places,
+      limit: this.#limit,
+      batches,
+      redirectSocket: (url) => overrideEndpoint(url, this.#wsUrl),
+      redirectRest: (url) => this.#redirectRest(url),
+    })
+    this.#lanes.add(lane)
+    lane.start()
+    return lane
+  }
+
+  #drop(lane: Lane): void {
+    this.#lanes.delete(lane)
+    if (lane === this.#main) this.#main = undefined
+    lane.dispose()
+  }
+
+  #disposeAll(): void {
+    for (const lane of [...this.#lanes]) this.#drop(lane)
+  }
+
+  #end(message: string): void {
+    if (this.#isEnded) return
+    this.#isEnded = true
+    this.#disposeAll()
+    this.#events.closed(1006, message)
+  }
+
+  #redirectRest(url: string): string {
+    return overrideEndpoint(url, this.#restUrl)
+  }
+}
+
+/** The smallest depth that covers the wish, else the largest there is. */
+export function chosen(depths: readonly number[] | undefined, wanted: number): number | undefined {
+  if (depths === undefined) return undefined
+  return depths.find((depth) => wanted > 0 && depth >= wanted) ?? depths.at(-1)
+}
+
+function messageOf(error: unknown): string {
+  const text = error instanceof Error ? error.message : String(error)
+  return text.replaceAll(/\s+/g, ' ').slice(0, 400)
+}
