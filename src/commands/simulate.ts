@@ -1,22 +1,34 @@
-/** `obfeed simulate coinbase`: a local exchange to develop, demonstrate and drill against. */
+/** `obfeed simulate EXCHANGE`: a local exchange to develop, demonstrate and drill against. */
 import { writeFileSync } from 'node:fs'
 import process from 'node:process'
 import type { ArgsDef, CommandDef } from 'citty'
 import { defineCommand } from 'citty'
 import { EXIT, ObfeedError } from '../core/errors.ts'
-import { parseFault } from '../simulator/faults.ts'
+import { EXCHANGE_FAULTS, LINE_FAULTS, parseFault } from '../simulator/faults.ts'
+import { twinOf, twins } from '../simulator/registry.ts'
 import { startSimulator } from '../simulator/server.ts'
 import type { Simulator, SimulatorOptions } from '../simulator/server.ts'
-import { integerFlag, numberFlag, print, usageError } from './flags.ts'
+import { integerFlag, numberFlag, print } from './flags.ts'
+
+/** Faults that single exchanges have, as `okx notice`. */
+function ownFaults(): string {
+  return Object.values(twins).flatMap(({ rules }) => {
+    const names = Object.keys(rules.faults ?? {})
+    return names.length === 0 ? [] : [`${rules.exchange} ${names.join(' ')}`]
+  }).join(', ')
+}
 
 const args = {
-  exchange: { type: 'positional', required: true, description: 'coinbase' },
+  exchange: {
+    type: 'positional',
+    required: true,
+    description: Object.keys(twins).join(' '),
+  },
   port: { type: 'string', default: '0', valueHint: 'PORT', description: '0 takes a free port' },
   symbols: {
     type: 'string',
-    default: 'BTC/USD,ETH/USD,ETH/EUR',
     valueHint: 'LIST|N',
-    description: 'symbols, or how many of a realistic list',
+    description: 'symbols, or how many of a realistic list; three usual ones unless given',
   },
   rate: {
     type: 'string',
@@ -41,20 +53,26 @@ const args = {
   fault: {
     type: 'string',
     valueHint: 'KIND[:ARG],...',
-    description: 'drop:0.001 duplicate:0.01 cut:500 reorder:0.01 disconnect:30s half-open:60s ' +
-      'delay:0.01:200ms stall:BTC-USD wrong-snapshot:0.1 crossed:60s',
+    description: `${[...LINE_FAULTS, ...Object.keys(EXCHANGE_FAULTS)].join(' ')}; ARG is a ` +
+      'probability 0.001, a frame number 500, a period 30s or a symbol, as in drop:0.001, ' +
+      'delay:0.01:200ms, wrong-snapshot:0.1:missing, rest-error:30s:503' +
+      (ownFaults() === '' ? '' : `; of their own have ${ownFaults()}`),
+  },
+  'push-ms': {
+    type: 'string',
+    default: '0',
+    valueHint: 'N',
+    description: 'merge what changes within so many ms into one frame per symbol',
   },
   'connects-per-second': {
     type: 'string',
-    default: '8',
     valueHint: 'N',
-    description: 'connections accepted per second',
+    description: "connections accepted per second, in place of the exchange's own rule",
   },
   'messages-per-second': {
     type: 'string',
-    default: '8',
     valueHint: 'N',
-    description: 'client messages accepted per second',
+    description: "client messages accepted per second, in place of the exchange's own rule",
   },
   'write-map': {
     type: 'string',
@@ -66,41 +84,56 @@ const args = {
 interface SimulateArgs {
   readonly exchange: string
   readonly port: string
-  readonly symbols: string
+  readonly symbols?: string | undefined
   readonly rate: string
   readonly levels: string
   readonly updates: string
   readonly skew: string
   readonly seed: string
   readonly fault?: string | undefined
-  readonly 'connects-per-second': string
-  readonly 'messages-per-second': string
+  readonly 'push-ms': string
+  readonly 'connects-per-second'?: string | undefined
+  readonly 'messages-per-second'?: string | undefined
 }
 
 /** From the words of the command line; @throws ObfeedError E_USAGE. */
 export function simulatorOptions(given: SimulateArgs): SimulatorOptions {
-  if (given.exchange !== 'coinbase') {
-    throw usageError(`exchange was "${given.exchange}", expected coinbase`)
+  const { rules } = twinOf(given.exchange)
+  const integer = (
+    name: Exclude<keyof SimulateArgs, 'exchange' | 'fault'>,
+    min: number,
+    max: number,
+  ): number | undefined => {
+    const text = given[name]
+    return text === undefined ? undefined : integerFlag(name, text, { min, max })
   }
-  const integer = (name: Exclude<keyof SimulateArgs, 'fault'>, min: number, max: number): number =>
-    integerFlag(name, given[name], { min, max })!
-  const list = given.symbols.split(',').map((symbol) => symbol.trim()).filter((one) => one !== '')
+  const wanted = given.symbols?.trim()
+  const list = (wanted ?? '').split(',').map((symbol) => symbol.trim()).filter((one) => one !== '')
+  const connectsPerSecond = integer('connects-per-second', 1, 1_000_000)
+  const messagesPerSecond = integer('messages-per-second', 1, 1_000_000)
+  const faults = (given.fault ?? '').split(',').filter((one) => one.trim() !== '')
   return {
-    exchange: 'coinbase',
-    port: integer('port', 0, 65_535),
-    symbols: /^\d+$/.test(given.symbols.trim()) ? integer('symbols', 1, 20_000) : list,
+    exchange: given.exchange,
+    port: integer('port', 0, 65_535)!,
+    symbols: wanted === undefined
+      ? rules.defaultSymbols
+      : /^\d+$/.test(wanted)
+      ? integer('symbols', 1, 20_000)!
+      : list,
     rate: numberFlag('rate', given.rate, { min: 0, max: 1_000_000 })!,
-    levels: integer('levels', 1, 500_000),
-    updates: integer('updates', 1, 10_000),
+    levels: integer('levels', 1, 500_000)!,
+    updates: integer('updates', 1, 10_000)!,
+    pushMs: integer('push-ms', 0, 60_000)!,
     skew: numberFlag('skew', given.skew, { min: 0, max: 5 })!,
-    seed: integer('seed', 0, 999_999_999_999_999),
-    connectsPerSecond: integer('connects-per-second', 1, 1_000_000),
-    messagesPerSecond: integer('messages-per-second', 1, 1_000_000),
-    faults: (given.fault ?? '').split(',').filter((one) => one.trim() !== '').map(parseFault),
+    seed: integer('seed', 0, 999_999_999_999_999)!,
+    ...(connectsPerSecond === undefined ? {} : { connectsPerSecond }),
+    ...(messagesPerSecond === undefined ? {} : { messagesPerSecond }),
+    faults: faults.map((text) => parseFault(text, Object.keys(rules.faults ?? {}))),
   }
 }
 
 function announce(simulator: Simulator, mapFile: string | undefined): void {
+  const { exchange } = simulator.exchange.rules
   const symbols = simulator.exchange.products.map((product) => product.symbol)
   if (mapFile !== undefined) {
     const map = Object.fromEntries(symbols.map((symbol, partition) => [symbol, partition]))
@@ -116,13 +149,13 @@ function announce(simulator: Simulator, mapFile: string | undefined): void {
   }
   const line = {
     listening: true,
-    exchange: 'coinbase',
+    exchange,
     port: simulator.port,
     wsUrl: simulator.wsUrl,
     restUrl: simulator.restUrl,
     controlUrl: `${simulator.restUrl}/control`,
     symbols: symbols.length,
-    command: `obfeed --exchange coinbase --map ${mapFile ?? 'MAP.json'} ` +
+    command: `obfeed --exchange ${exchange} --map ${mapFile ?? 'MAP.json'} ` +
       `--ws-url ${simulator.wsUrl} --rest-url ${simulator.restUrl}`,
   }
   print(JSON.stringify(line))

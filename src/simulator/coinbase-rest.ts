@@ -1,12 +1,16 @@
 /** The public REST calls of Coinbase that market metadata and a book cross-check need. */
 import type { CoinbaseExchange } from './coinbase.ts'
-import { timestampText } from './frames.ts'
-import { aliasOf } from './products.ts'
+import { timestampText } from './clock-text.ts'
 import type { Product } from './products.ts'
+import type { RestAnswer } from './rest.ts'
 
-export interface RestAnswer {
-  readonly status: number
-  readonly body: unknown
+/** Products whose `-USDC` market is one of its own rather than another name of `-USD`. */
+const OWN_USDC = new Set(['USDT', 'EURC'])
+
+/** `BTC-USDC` for `BTC-USD`; undefined where there is no second name. */
+export function aliasOf(product: Product): string | undefined {
+  if (product.quote !== 'USD' || OWN_USDC.has(product.base)) return undefined
+  return `${product.base}-USDC`
 }
 
 interface Listing {
@@ -21,6 +25,7 @@ interface Listing {
 function listings(exchange: CoinbaseExchange): Listing[] {
   const listed: Listing[] = []
   for (const product of exchange.products) {
+    if (exchange.isDelisted(product.symbol)) continue
     const alias = aliasOf(product)
     // A product of its own is not an alias.
     const taken = alias !== undefined && exchange.product(alias) !== product

@@ -1,373 +1,261 @@
-/** Coinbase Advanced Trade market data as a synchronous state machine: no socket, timer or clock. */
-import { ASK, BID } from '../core/changes.ts'
-import {
-  channelFrame,
-  heartbeatEvent,
-  newConnection,
-  parseClientMessage,
-  RateLimit,
-  statsOf,
-} from './coinbase-connection.ts'
-import type { Connection, ConnectionStats } from './coinbase-connection.ts'
-import { CoinbaseFaults } from './coinbase-faults.ts'
-import type { Declared } from './coinbase-faults.ts'
-import { Level2Frames } from './coinbase-level2.ts'
-import { CoinbaseMarkets } from './coinbase-markets.ts'
-import type { MarketsOptions } from './coinbase-markets.ts'
-import { HEARTBEAT_MS, subscribedTo, Subscriptions } from './coinbase-subscriptions.ts'
-import type { SubscriptionRules } from './coinbase-subscriptions.ts'
-import type { FaultSpec } from './faults.ts'
-import type { Market } from './market.ts'
-import { hashText, Random } from './random.ts'
+/** Coinbase Advanced Trade market data: its messages, frames and rules. */
+import type { BookUpdate } from './book-update.ts'
+import { timestampText } from './clock-text.ts'
+import { FrameEncoder } from './coinbase-frames.ts'
+import { aliasOf, coinbaseRest } from './coinbase-rest.ts'
+import { Connection } from './connection.ts'
+import type { Subscription } from './connection.ts'
+import { SimulatedExchange } from './exchange.ts'
+import type { ExchangeOptions, ExchangeOutput, ExchangeRules } from './exchange.ts'
+import type { Product } from './products.ts'
+import { PLAIN_LISTING } from './products.ts'
+import type { Twin } from './registry.ts'
+import type { RestAnswer } from './rest.ts'
+import type { Channel } from './stream.ts'
 
-export interface ExchangeOptions extends MarketsOptions, SubscriptionRules {
-  /** Market frames per second over all products, whether somebody listens or not. 100. */
-  readonly rate?: number
-  /** Changes per frame, on average; they are 1 to 2 updates - 1, now and then none. 2. */
-  readonly updates?: number
-  /** Client rules, both per second and over the whole exchange (as if all came from one IP). */
-  readonly connectsPerSecond?: number
-  readonly messagesPerSecond?: number
-  /** What a client message over the limit costs: an error reply (and no effect), or the socket. */
-  readonly overLimit?: 'error' | 'disconnect'
-  /** Levels of snapshots per tick, over all connections; at least one snapshot. 60,000. */
-  readonly snapshotLevelsPerTick?: number
-  /** After a pause in ticks at most this much of the market is caught up with. 1,000. */
-  readonly catchUpMs?: number
-  readonly faults?: readonly FaultSpec[]
-}
-
-/** Called from within `receive`, `tick` and `advance`; of the exchange it may call `disconnected`. */
-export interface ExchangeOutput {
-  /** One text frame; the receiver owns the bytes. */
-  frame(connection: number, bytes: Uint8Array): void
-  /** The exchange ends the connection; it forgets it with this call. */
-  close(connection: number, code: number, reason: string): void
-  /** False holds the next snapshot of this connection back until a later tick. */
-  ready?(connection: number): boolean
-}
-
-export interface ExchangeStats {
-  connectionsOpen: number
-  connectionsOpened: number
-  connectionsRefused: number
-  /** Client messages. */
-  messages: number
-  /** Rules broken: connects or messages over the limit, no subscription within 5 s. */
-  violations: number
-  errors: number
-  framesSent: number
-  bytesSent: number
-  /** Market frames made, whether sent or not. */
-  versions: number
-}
-
-const SUBSCRIBE_WITHIN_MS = 5_000
-const IDLE_MS = 90_000
+const LEVEL2: Channel = { key: 'level2', depth: Infinity }
+/** Milliseconds between the heartbeats of a connection. */
+const HEARTBEAT_MS = 1_000
+const PUBLIC_CHANNELS = new Set(['ticker', 'ticker_batch', 'market_trades', 'candles', 'status'])
 const encoder = new TextEncoder()
 
-/**
- * Deterministic: the same options and the same calls with the same times give the same frames.
- * Time never runs by itself; `tick` brings everything up to its argument. A market moves whether
- * or not somebody listens; frames of one connection share one sequence, from 0.
- */
-export class CoinbaseExchange extends CoinbaseMarkets {
-  readonly stats: ExchangeStats = {
-    connectionsOpen: 0,
-    connectionsOpened: 0,
-    connectionsRefused: 0,
-    messages: 0,
-    violations: 0,
-    errors: 0,
-    framesSent: 0,
-    bytesSent: 0,
-    versions: 0,
-  }
-  /** Faults that struck inside the exchange, the last 1,000. */
-  readonly declared: readonly Declared[]
-  /** While true the market stands still; everything else goes on. */
-  paused = false
+const RULES: ExchangeRules = {
+  exchange: 'coinbase',
+  listing: PLAIN_LISTING,
+  defaultSymbols: ['BTC/USD', 'ETH/USD', 'ETH/EUR'],
+  limits: {
+    connects: { count: 8, perMs: 1000 },
+    messages: { count: 8, perMs: 1000, per: 'exchange' },
+    subscribeWithinMs: 5_000,
+    idle: {
+      afterMs: 90_000,
+      of: 'sent',
+      reason: 'idle: subscribe to heartbeats to keep it open',
+      isViolation: false,
+    },
+  },
+  first: 'data',
+  sendsEveryChange: true,
+  aliases(product: Product): string[] {
+    const alias = aliasOf(product)
+    return alias === undefined ? [] : [alias, `:${alias}`, alias.replace('-', '/')]
+  },
+}
 
-  readonly #output: ExchangeOutput
-  readonly #connections = new Map<number, Connection>()
-  /** Connections whose updates of a product flow. */
-  readonly #listeners: Connection[][]
-  readonly #faults: CoinbaseFaults
-  readonly #subscriptions: Subscriptions
-  readonly #frames: Level2Frames
-  readonly #connects: RateLimit
-  readonly #messages: RateLimit
-  readonly #updates: number
-  readonly #overLimit: 'error' | 'disconnect'
-  readonly #snapshotLevels: number
-  readonly #catchUpMs: number
-  #rate: number
-  #nextId = 1
-  #nowMs = NaN
-  /** Market frames owed, fractional. */
-  #owed = 0
+class CoinbaseConnection extends Connection {
+  hasHeartbeats = false
+  heartbeatCounter = 0
+  /** Channels without data, with the product names as they were asked for. */
+  readonly others = new Map<string, Set<string>>()
+}
+
+interface ClientMessage {
+  readonly type: 'subscribe' | 'unsubscribe'
+  readonly channel: string
+  readonly productIds: readonly string[]
+}
+
+/** The message, or what the exchange answers to one that it does not understand. */
+function parseMessage(text: string): ClientMessage | string {
+  let message: unknown
+  try {
+    message = JSON.parse(text)
+  } catch {
+    return 'failed to parse message: not JSON'
+  }
+  if (message === null || typeof message !== 'object') {
+    return 'failed to parse message: not an object'
+  }
+  const fields = message as Record<string, unknown>
+  const type = fields['type']
+  const channel = fields['channel']
+  const productIds = fields['product_ids'] ?? []
+  if (type !== 'subscribe' && type !== 'unsubscribe') {
+    return `invalid type ${JSON.stringify(type ?? '')}`
+  }
+  if (typeof channel !== 'string') return 'channel is required, one per message'
+  if (!Array.isArray(productIds) || !productIds.every((one) => typeof one === 'string')) {
+    return 'product_ids is not a list of strings'
+  }
+  return { type, channel, productIds }
+}
+
+/** Frames of one connection share one sequence, from 0; errors stand outside of it. */
+export class CoinbaseExchange extends SimulatedExchange<CoinbaseConnection> {
+  readonly #frames = new FrameEncoder()
+  /** By product index. */
+  readonly #wireBytes: readonly Uint8Array[]
 
   constructor(options: ExchangeOptions, output: ExchangeOutput) {
-    super(options)
-    this.#output = output
-    this.#frames = new Level2Frames(this.products)
-    this.#listeners = this.products.map(() => [])
-    const random = new Random(hashText('faults', options.seed ?? 1))
-    this.#faults = new CoinbaseFaults(this.names, random)
-    this.declared = this.#faults.declared
-    this.#subscriptions = new Subscriptions(options, this.names, {
-      refused: (connection, message, nowMs) => this.#error(connection, message, nowMs),
-      unsubscribed: (connection, product) => this.#unlisten(connection, product),
-    })
-    this.#connects = new RateLimit(options.connectsPerSecond ?? 8)
-    this.#messages = new RateLimit(options.messagesPerSecond ?? 8)
-    this.#rate = options.rate ?? 100
-    this.#updates = options.updates ?? 2
-    this.#overLimit = options.overLimit ?? 'error'
-    this.#snapshotLevels = options.snapshotLevelsPerTick ?? 60_000
-    this.#catchUpMs = options.catchUpMs ?? 1000
-    for (const fault of options.faults ?? []) this.inject(fault)
+    super(RULES, options, output)
+    this.#wireBytes = this.products.map((product) => encoder.encode(product.wireSymbol))
   }
 
-  /** A client connected. Gives the connection's id, or -1: refused, over the connect limit. */
-  connect(nowMs: number): number {
-    if (!this.#connects.take(nowMs)) {
-      this.stats.violations++
-      this.stats.connectionsRefused++
-      return -1
+  protected override newConnection(
+    id: number,
+    nowMs: number,
+    path: string,
+    query: URLSearchParams,
+  ): CoinbaseConnection {
+    return new CoinbaseConnection(id, nowMs, path, query)
+  }
+
+  protected override message(connection: CoinbaseConnection, text: string, nowMs: number): void {
+    const message = parseMessage(text)
+    if (typeof message === 'string') return this.#error(connection, message, nowMs)
+    const { channel, productIds: ids } = message
+    const isOn = message.type === 'subscribe'
+    if (channel === 'heartbeats') {
+      if (!isOn) connection.timerMs = Infinity
+      else if (!connection.hasHeartbeats) connection.timerMs = nowMs + HEARTBEAT_MS
+      connection.hasHeartbeats = isOn
+    } else if (channel === 'level2') {
+      return this.#level2(connection, ids, isOn, nowMs)
+    } else if (PUBLIC_CHANNELS.has(channel)) {
+      const listed = connection.others.get(channel) ?? new Set<string>()
+      for (const id of ids) {
+        if (isOn) listed.add(id)
+        else listed.delete(id)
+      }
+      connection.others.set(channel, listed)
+      if (listed.size === 0 && !isOn) connection.others.delete(channel)
+    } else {
+      // What the exchange answers to private and to unknown channels alike.
+      return this.#error(connection, 'authentication failure', nowMs)
     }
-    const id = this.#nextId++
-    this.#connections.set(id, newConnection(id, nowMs))
-    this.history.opened(id)
-    this.stats.connectionsOpened++
-    this.stats.connectionsOpen++
-    return id
+    if (isOn) connection.subscribed = true
+    this.acknowledge(connection, (atMs) => this.#subscriptions(connection, atMs), nowMs)
   }
 
-  /** The client's socket is gone; nothing is sent to it any more. */
-  disconnected(id: number): void {
-    const connection = this.#connections.get(id)
-    if (connection === undefined) return
-    this.#connections.delete(id)
-    connection.closed = true
-    this.stats.connectionsOpen--
-    for (const product of connection.level2) this.#unlisten(connection, product)
-  }
-
-  /** One client message. */
-  receive(id: number, text: string, nowMs: number): void {
-    const connection = this.#connections.get(id)
-    if (connection === undefined) return
-    this.stats.messages++
-    if (!this.#messages.take(nowMs)) {
-      this.stats.violations++
-      this.#error(connection, 'rate limit exceeded', nowMs)
-      if (this.#overLimit === 'disconnect') this.#close(connection, 1008, 'rate limit exceeded')
+  #level2(
+    connection: CoinbaseConnection,
+    ids: readonly string[],
+    isOn: boolean,
+    nowMs: number,
+  ): void {
+    const products = this.#resolve(connection, ids, nowMs)
+    if (products === undefined) return
+    const make = (atMs: number): string => this.#subscriptions(connection, atMs)
+    if (!isOn) {
+      for (const product of products.keys()) {
+        const subscription = this.subscriptionTo(connection, product, LEVEL2)
+        if (subscription !== undefined) this.unsubscribe(subscription, nowMs)
+      }
+      this.acknowledge(connection, make, nowMs)
       return
     }
-    const message = parseClientMessage(text)
-    if (typeof message === 'string') return this.#error(connection, message, nowMs)
-    this.#subscriptions.receive(connection, message, nowMs)
+    const ack = this.newAck(make, nowMs)
+    for (const [product, id] of products) {
+      const verdict = this.verdict(connection, product, nowMs)
+      // One that is ignored is waited for in vain; the rest of the message is served.
+      if (verdict === 'ignore') continue
+      if (verdict === 'refuse') this.#error(connection, `${id} is not a valid product`, nowMs)
+      // Subscribed already: only the acknowledgement, no second snapshot.
+      else this.subscribe(connection, product, LEVEL2, ack, id, nowMs)
+    }
+    connection.subscribed = true
+    this.queue(connection, ack, nowMs)
   }
 
-  /** Brings the exchange up to `nowMs`: rules, snapshots, acknowledgements, heartbeats, market. */
-  tick(nowMs: number): void {
-    const elapsed = Number.isNaN(this.#nowMs) ? 0 : Math.max(0, nowMs - this.#nowMs)
-    this.#nowMs = nowMs
-    let levels = this.#snapshotLevels
-    for (const connection of [...this.#connections.values()]) {
-      if (connection.closed) continue
-      if (!connection.subscribed && nowMs - connection.openedMs >= SUBSCRIBE_WITHIN_MS) {
-        this.stats.violations++
-        this.#close(connection, 1000, 'no subscription within 5 seconds')
-        continue
-      }
-      if (nowMs - connection.lastFrameMs >= IDLE_MS) {
-        this.#close(connection, 1000, 'idle: subscribe to heartbeats to keep it open')
-        continue
-      }
-      while (levels > 0 && connection.pending.length > 0 && !connection.closed) {
-        if (this.#output.ready?.(connection.id) === false) break
-        const { product, ack } = connection.pending.shift()!
-        levels -= this.#snapshot(connection, product, nowMs)
-        if (ack.dueMs === Infinity) ack.dueMs = nowMs + this.#subscriptions.ackDelayMs
-      }
-      while (connection.acks.length > 0 && connection.acks[0]!.dueMs <= nowMs) {
-        connection.acks.shift()
-        this.#acknowledge(connection, nowMs)
-      }
-      if (connection.heartbeatDueMs <= nowMs) {
-        connection.heartbeatDueMs += HEARTBEAT_MS
-        // A clock that leapt gets one heartbeat, not hundreds.
-        if (connection.heartbeatDueMs < nowMs) connection.heartbeatDueMs = nowMs + HEARTBEAT_MS
-        this.#heartbeat(connection, nowMs)
+  #resolve(
+    connection: CoinbaseConnection,
+    ids: readonly string[],
+    nowMs: number,
+  ): Map<number, string> | undefined {
+    if (ids.length === 0) {
+      this.#error(connection, 'product_ids is required for channel level2', nowMs)
+      return undefined
+    }
+    const products = new Map<number, string>()
+    let unknown = 0
+    for (const id of ids) {
+      const product = this.find(id)
+      if (product === undefined) {
+        unknown++
+        this.#error(connection, `${id} is not a valid product`, nowMs)
+      } else if (!products.has(product)) {
+        products.set(product, id)
       }
     }
-    if (this.paused) return
-    this.#owed += (Math.min(elapsed, this.#catchUpMs) * this.#rate) / 1000
-    // A frame due exactly now must not slip by a rounding error.
-    const due = Math.floor(this.#owed + 1e-9)
-    this.#owed -= due
-    if (due > 0) this.advance(due, nowMs)
+    const isRefused = unknown > 0 && (this.unknownProduct ?? 'refuse') === 'refuse'
+    return isRefused || products.size === 0 ? undefined : products
   }
 
-  /** Makes this many market frames now, paused or not. */
-  advance(frames: number, nowMs: number): void {
-    for (let i = 0; i < frames; i++) {
-      const product = this.draw()
-      const market = this.markets[product]!
-      market.step(this.#updates)
-      this.stats.versions++
-      if (this.#listeners[product]!.length > 0) this.#publish(market, product, nowMs)
+  protected override bookFrame(update: BookUpdate): Uint8Array {
+    const frames = this.#frames
+    const { stream, market, isSnapshot, nowMs, count, side, ticks, lots } = update
+    frames.begin(market, this.#wireBytes[stream.product]!, isSnapshot, nowMs)
+    for (let i = 0; i < count; i++) frames.level(side[i]!, ticks[i]!, lots[i]!)
+    return frames.finish()
+  }
+
+  protected override stamped(_shared: Uint8Array, subscription: Subscription): Uint8Array {
+    return this.#frames.stamped(subscription.connection.sequence)
+  }
+
+  protected override timer(connection: CoinbaseConnection, dueMs: number, nowMs: number): void {
+    // A clock that leapt gets one heartbeat, not hundreds.
+    const nextMs = dueMs + HEARTBEAT_MS
+    connection.timerMs = nextMs < nowMs ? nowMs + HEARTBEAT_MS : nextMs
+    const text = timestampText(nowMs)
+    const uptime = ((nowMs - connection.openedMs) / 1000).toFixed(9)
+    const event = {
+      current_time: `${text.slice(0, 10)} ${text.slice(11, -1)} +0000 UTC m=+${uptime}`,
+      heartbeat_counter: connection.heartbeatCounter++,
     }
+    this.send(connection, channelFrame(connection, 'heartbeats', event, nowMs), nowMs)
   }
 
-  /** Market frames per second over all products, from now on. */
-  setRate(rate: number): void {
-    this.#rate = rate
+  protected override overMessages(connection: CoinbaseConnection, nowMs: number): void {
+    this.#error(connection, 'rate limit exceeded', nowMs)
+    if (this.endsOverLimit) this.close(connection, 1008, 'rate limit exceeded')
   }
 
-  /**
-   * When `tick` next has something to do, in the time of its argument; Infinity when never. A
-   * paced market counts as due at its next frame.
-   */
-  nextDueMs(): number {
-    let due = Infinity
-    for (const connection of this.#connections.values()) {
-      if (!connection.subscribed) {
-        due = Math.min(due, connection.openedMs + SUBSCRIBE_WITHIN_MS)
-      }
-      due = Math.min(due, connection.lastFrameMs + IDLE_MS, connection.heartbeatDueMs)
-      if (connection.pending.length > 0) due = Math.min(due, this.#nowMs)
-      if (connection.acks.length > 0) due = Math.min(due, connection.acks[0]!.dueMs)
+  protected override delistedTo(subscription: Subscription, nowMs: number): void {
+    const connection = subscription.connection as CoinbaseConnection
+    this.#error(connection, `${subscription.name} is not a valid product`, nowMs)
+  }
+
+  protected override answer(
+    path: string,
+    query: URLSearchParams,
+    nowMs: number,
+  ): RestAnswer | undefined {
+    return coinbaseRest(this, path, query, nowMs)
+  }
+
+  /** All that the connection is subscribed to. */
+  #subscriptions(connection: CoinbaseConnection, nowMs: number): string {
+    const subscriptions: Record<string, string[]> = {}
+    if (connection.hasHeartbeats) subscriptions['heartbeats'] = ['heartbeats']
+    if (connection.subscriptions.size > 0) {
+      subscriptions['level2'] = [...connection.subscriptions.values()].map(({ stream }) =>
+        stream.market.product.wireSymbol
+      )
     }
-    if (!this.paused && this.#rate > 0) {
-      due = Math.min(due, this.#nowMs + ((1 - this.#owed) * 1000) / this.#rate)
-    }
-    return due
+    for (const [channel, ids] of connection.others) subscriptions[channel] = [...ids]
+    return channelFrame(connection, 'subscriptions', { subscriptions }, nowMs)
   }
 
-  /** Arms an exchange fault; line faults are not the exchange's and are ignored. */
-  inject(spec: FaultSpec): void {
-    this.#faults.inject(spec)
+  #error(connection: CoinbaseConnection, message: string, nowMs: number): void {
+    this.refuse(connection, JSON.stringify({ type: 'error', message }), nowMs)
   }
+}
 
-  clearFaults(): void {
-    this.#faults.clear()
-  }
+/** A frame of any channel but `l2_data`, under the connection's next sequence. */
+function channelFrame(
+  connection: CoinbaseConnection,
+  channel: 'subscriptions' | 'heartbeats',
+  event: unknown,
+  nowMs: number,
+): string {
+  const head = `{"channel":"${channel}","timestamp":"${timestampText(nowMs)}","sequence_num":`
+  return `${head}${connection.sequence},"events":[${JSON.stringify(event)}]}`
+}
 
-  connectionStats(): ConnectionStats[] {
-    return [...this.#connections.values()].map(statsOf)
-  }
-
-  /** A new list each time: a loop over the old one may be under way. */
-  #unlisten(connection: Connection, product: number): void {
-    const listeners = this.#listeners[product]!
-    if (!listeners.includes(connection)) return
-    this.#listeners[product] = listeners.filter((one) => one !== connection)
-  }
-
-  /** Gives the number of levels it took. */
-  #snapshot(connection: Connection, product: number, nowMs: number): number {
-    const market = this.markets[product]!
-    const fault = this.#faults.struck('wrong-snapshot', connection, product, nowMs)
-    const variant = fault?.spec.variant ?? 'stale'
-    const missing = fault !== undefined && variant === 'missing'
-    const defect = fault === undefined ? undefined : missing ? 'missing' : 'crossed'
-    const wrong = this.#frames.snapshot(market, product, defect, nowMs)
-    if (fault !== undefined) {
-      if (wrong) this.#faults.declare('wrong-snapshot', variant, connection, market)
-      else fault.refund()
-    }
-    const sequence = connection.sequence
-    this.history.delivered(connection.id, product, sequence, market.version)
-    this.history.snapshotDelivered(connection.id, product, sequence, missing && wrong)
-    this.#listeners[product]!.push(connection)
-    this.#send(connection, this.#frames.stamped(sequence), nowMs)
-    return market.sides[BID].count + market.sides[ASK].count
-  }
-
-  #publish(market: Market, product: number, nowMs: number): void {
-    const listeners = this.#listeners[product]!
-    this.#frames.update(market, product, undefined, nowMs)
-    for (let i = 0; i < listeners.length; i++) {
-      const connection = listeners[i]!
-      if (connection.closed) continue
-      if (connection.stalled.size > 0 && connection.stalled.has(product)) continue
-      if (this.#faults.isArmed && this.#strike(connection, market, product, nowMs)) continue
-      const sequence = connection.sequence
-      this.history.delivered(connection.id, product, sequence, market.version)
-      this.#send(connection, this.#frames.stamped(sequence), nowMs)
-    }
-  }
-
-  /** True when the frame of this connection was dealt with. */
-  #strike(connection: Connection, market: Market, product: number, nowMs: number): boolean {
-    if (this.#faults.struck('stall', connection, product, nowMs) !== undefined) {
-      connection.stalled.add(product)
-      this.#faults.declare('stall', 'until subscribed anew', connection, market)
-      return true
-    }
-    const fault = this.#faults.struck('crossed', connection, product, nowMs)
-    if (fault === undefined) return false
-    const sequence = connection.sequence
-    if (this.#frames.update(market, product, 'crossed', nowMs)) {
-      this.#faults.declare('crossed', 'a bid at the best ask', connection, market)
-    } else {
-      fault.refund()
-    }
-    this.history.delivered(connection.id, product, sequence, market.version)
-    const bytes = this.#frames.stamped(sequence)
-    // The frame of the others is the true one again.
-    this.#frames.update(market, product, undefined, nowMs)
-    this.#send(connection, bytes, nowMs)
-    return true
-  }
-
-  #acknowledge(connection: Connection, nowMs: number): void {
-    const subscriptions = subscribedTo(connection, this.products)
-    this.#sendText(
-      connection,
-      channelFrame(connection, 'subscriptions', { subscriptions }, nowMs),
-      nowMs,
-    )
-  }
-
-  #heartbeat(connection: Connection, nowMs: number): void {
-    const event = heartbeatEvent(connection, nowMs)
-    this.#sendText(connection, channelFrame(connection, 'heartbeats', event, nowMs), nowMs)
-  }
-
-  #sendText(connection: Connection, text: string, nowMs: number): void {
-    this.#send(connection, encoder.encode(text), nowMs)
-  }
-
-  /** Errors stand outside of the sequence. */
-  #error(connection: Connection, message: string, nowMs: number): void {
-    this.stats.errors++
-    connection.lastFrameMs = nowMs
-    const bytes = encoder.encode(JSON.stringify({ type: 'error', message }))
-    this.#count(connection, bytes)
-    this.#output.frame(connection.id, bytes)
-  }
-
-  #send(connection: Connection, bytes: Uint8Array, nowMs: number): void {
-    if (connection.closed) return
-    connection.sequence++
-    connection.lastFrameMs = nowMs
-    this.#count(connection, bytes)
-    this.#output.frame(connection.id, bytes)
-  }
-
-  #count(connection: Connection, bytes: Uint8Array): void {
-    connection.frames++
-    connection.bytes += bytes.length
-    this.stats.framesSent++
-    this.stats.bytesSent += bytes.length
-  }
-
-  #close(connection: Connection, code: number, reason: string): void {
-    this.disconnected(connection.id)
-    this.#output.close(connection.id, code, reason)
-  }
+export const coinbase: Twin = {
+  rules: RULES,
+  create: (options, output) => new CoinbaseExchange(options, output),
+  subscribeText: (wireSymbol) =>
+    JSON.stringify({ type: 'subscribe', channel: 'level2', product_ids: [wireSymbol] }),
 }

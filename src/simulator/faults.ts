@@ -12,16 +12,28 @@ export const LINE_FAULTS = [
   'half-open',
   'delay',
 ] as const
-/** Strike inside the exchange, where no sequence number tells of them. */
-export const EXCHANGE_FAULTS = ['stall', 'wrong-snapshot', 'crossed'] as const
+/** Strike inside any exchange, with what they do. An exchange may have more, with names of its own. */
+export const EXCHANGE_FAULTS: Readonly<Record<string, string>> = {
+  'stall': 'updates of a symbol stop on a connection until it is subscribed anew',
+  'wrong-snapshot': 'a snapshot that crosses (stale) or lacks a level (missing)',
+  'crossed': 'an update that crosses the book',
+  'refuse': 'a subscription is refused',
+  'ignore': 'a subscription is never answered',
+  'slow': 'a snapshot comes late, 3 s unless a time is given',
+  'delist': 'a symbol is listed no more',
+  'rest-error': 'a REST request is answered with 429 (or 418, 500, 503, timeout if given)',
+  'rest-lag': 'a REST snapshot is far too old',
+}
 
 export type LineFaultKind = typeof LINE_FAULTS[number]
-export type ExchangeFaultKind = typeof EXCHANGE_FAULTS[number]
-export type FaultKind = LineFaultKind | ExchangeFaultKind
+/** A line fault, one of `EXCHANGE_FAULTS`, or one that the exchange itself has a name for. */
+export type FaultKind = string
 
 /**
  * What strikes and when. An opportunity is a frame of a connection (for `wrong-snapshot` a
- * snapshot, for `stall` and `crossed` an update). With nothing given the next one is hit.
+ * snapshot, for `stall`, `crossed` and `delist` an update, for `refuse`, `ignore` and `slow` a
+ * subscription of one symbol, for `rest-error` and `rest-lag` a request, for an exchange's own
+ * faults a tick of a connection). With nothing given the next one is hit.
  */
 export interface FaultSpec {
   readonly kind: FaultKind
@@ -35,19 +47,20 @@ export interface FaultSpec {
   readonly count?: number
   /** Only this connection id. */
   readonly connection?: number
-  /** Only this product, as `BTC-USD` or `BTC/USD`; exchange faults only. */
+  /** Only this product, by any of its names; exchange faults only. */
   readonly symbol?: string
-  /** `delay`: how long the line holds its frames back. */
+  /** `delay`: how long the line holds its frames back; `slow`: how late the snapshot is. */
   readonly delayMs?: number
   /**
    * `wrong-snapshot`: `stale` (default) has a level that crosses the book, so that a consumer can
    * notice; `missing` lacks one, which nothing on the wire can tell: it is declared instead.
+   * `rest-error`: a status, or `timeout` (never answered).
    */
-  readonly variant?: 'stale' | 'missing'
+  readonly variant?: string
 }
 
-export function isExchangeFault(kind: FaultKind): kind is ExchangeFaultKind {
-  return (EXCHANGE_FAULTS as readonly string[]).includes(kind)
+export function isExchangeFault(kind: FaultKind): boolean {
+  return !(LINE_FAULTS as readonly string[]).includes(kind)
 }
 
 function usage(message: string): ObfeedError {
@@ -55,35 +68,43 @@ function usage(message: string): ObfeedError {
 }
 
 const FORMS = 'a probability (0.001), a frame number (500), a period (30s, 200ms) or a symbol'
+const SYMBOL = /^t?[A-Z0-9]{2,}(?:[-_/:][A-Z0-9]+)*$/
+/** `BTC/USDT:USDT` is one argument, in spite of its colon. */
+const ARGUMENT = /:([A-Z0-9]+\/[A-Z0-9]+:[A-Z][A-Z0-9]*(?:-\d{6})?|[^:]*)/gy
 
 /**
  * `kind[:argument[:argument]]`: `drop:0.001` strikes each frame with that probability, `drop:500`
  * the 500th frame of each connection, `disconnect:30s` once per period, `stall:BTC-USD` the next
- * opportunity of that symbol; `delay` takes its length last (`delay:0.01:200ms`), and
- * `wrong-snapshot` its variant (`wrong-snapshot:0.1:missing`).
+ * opportunity of that symbol; `delay` and `slow` take their length last (`delay:0.01:200ms`),
+ * `wrong-snapshot` its variant (`wrong-snapshot:0.1:missing`) and `rest-error` too
+ * (`rest-error:30s:503`). `own` are the names that the exchange has for its own faults.
  */
-export function parseFault(text: string): FaultSpec {
-  const [name, ...rest] = text.trim().split(':')
-  const kinds: readonly string[] = [...LINE_FAULTS, ...EXCHANGE_FAULTS]
-  if (name === undefined || !kinds.includes(name)) {
+export function parseFault(text: string, own: readonly string[] = []): FaultSpec {
+  const trimmed = text.trim()
+  const kind = trimmed.split(':')[0]!
+  const kinds: readonly string[] = [...LINE_FAULTS, ...Object.keys(EXCHANGE_FAULTS), ...own]
+  if (!kinds.includes(kind)) {
     throw usage(`fault is "${text}", expected one of ${kinds.join(', ')}`)
   }
-  const spec: { -readonly [Key in keyof FaultSpec]: FaultSpec[Key] } = { kind: name as FaultKind }
+  const spec: { -readonly [Key in keyof FaultSpec]: FaultSpec[Key] } = { kind }
+  const rest = [...trimmed.slice(kind.length).matchAll(ARGUMENT)].map((match) => match[1]!)
   rest.forEach((argument, position) => {
     const period = /^(\d+(?:\.\d+)?)(ms|s)$/.exec(argument)
     const last = position === rest.length - 1
     if (period !== null) {
       const ms = Number(period[1]) * (period[2] === 's' ? 1000 : 1)
-      if (spec.kind === 'delay' && last) spec.delayMs = ms
+      if ((kind === 'delay' || kind === 'slow') && last) spec.delayMs = ms
       else if (ms > 0) spec.everyMs = ms
       else throw usage(`fault "${text}": the period is "${argument}", expected more than 0`)
+    } else if (kind === 'rest-error' && /^(?:[45]\d\d|timeout)$/.test(argument)) {
+      spec.variant = argument
     } else if (/^\d+$/.test(argument) && Number(argument) >= 1) {
       spec.after = Number(argument) - 1
     } else if (/^\d*\.\d+$|^0$/.test(argument)) {
       spec.probability = Number(argument)
     } else if (argument === 'stale' || argument === 'missing') {
       spec.variant = argument
-    } else if (/^[A-Z0-9]+[-/][A-Z0-9]+$/.test(argument)) {
+    } else if (SYMBOL.test(argument)) {
       spec.symbol = argument
     } else {
       throw usage(`fault "${text}": the argument is "${argument}", expected ${FORMS}`)
@@ -93,15 +114,15 @@ export function parseFault(text: string): FaultSpec {
 }
 
 /** Checks a fault that came from outside as JSON. */
-export function faultFrom(value: unknown): FaultSpec {
-  if (typeof value === 'string') return parseFault(value)
+export function faultFrom(value: unknown, own: readonly string[] = []): FaultSpec {
+  if (typeof value === 'string') return parseFault(value, own)
   if (value === null || typeof value !== 'object') {
     throw usage('fault is not an object, expected {"kind": "drop", ...}')
   }
   const fields = value as Record<string, unknown>
   const kind = fields['kind']
   if (typeof kind !== 'string') throw usage('fault has no "kind", expected one such as "drop"')
-  parseFault(kind.replaceAll(':', '?'))
+  parseFault(kind.replaceAll(':', '?'), own)
   for (const name of ['probability', 'after', 'everyMs', 'count', 'connection', 'delayMs']) {
     const field = fields[name]
     if (field !== undefined && !(typeof field === 'number' && field >= 0)) {

@@ -29,6 +29,10 @@ class Deliveries {
     return after > 0 && this.#sequences[after - 1] === nonce
   }
 
+  versions(): number[] {
+    return [...this.#versions.subarray(0, this.#count)]
+  }
+
   /** Position of the first frame after `nonce`. */
   #after(nonce: number): number {
     let low = 0
@@ -95,10 +99,17 @@ export class FrameHistory {
     deliveries.push(sequence, version)
   }
 
+  /** The exchange numbers this product anew: what was sent before is not found any more. */
+  restarted(connection: number, product: number): void {
+    this.#connections.get(connection)?.delete(product)
+  }
+
   snapshotDelivered(connection: number, product: number, sequence: number, wrong: boolean): void {
     const key = `${connection}/${product}`
     const taints = this.#taints.get(key)
-    if (taints !== undefined) taints.at(-1)!.until = Math.min(taints.at(-1)!.until, sequence)
+    const last = taints?.at(-1)
+    // An older snapshot (REST answers lag) replaces nothing.
+    if (last !== undefined && sequence > last.from) last.until = Math.min(last.until, sequence)
     if (!wrong) return
     const taint = { from: sequence, until: Infinity }
     if (taints === undefined) this.#taints.set(key, [taint])
@@ -109,6 +120,10 @@ export class FrameHistory {
     const taints = this.#taints.get(`${connection}/${product}`)
     return taints !== undefined &&
       taints.some((taint) => nonce >= taint.from && nonce < taint.until)
+  }
+
+  versions(connection: number, product: number): number[] {
+    return this.#connections.get(connection)?.get(product)?.versions() ?? []
   }
 
   /** -1 when the connection brought nothing of the product up to `nonce`. */

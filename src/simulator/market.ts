@@ -286,6 +286,23 @@ export class Market {
     }
   }
 
+  /** The same as numbers, `[ticks, lots]`. */
+  rowsAt(
+    version: number,
+    depth = Infinity,
+  ): { bids: [number, number][]; asks: [number, number][] } | undefined {
+    const sides = this.#sidesAt(version)
+    if (sides === undefined) return undefined
+    const rows = ({ count, keys, lots }: SideLevels): [number, number][] => {
+      const found: [number, number][] = []
+      for (let i = count - 1; i >= Math.max(0, count - depth); i--) {
+        found.push([Math.abs(keys[i]!), lots[i]!])
+      }
+      return found
+    }
+    return { bids: rows(sides[BID]), asks: rows(sides[ASK]) }
+  }
+
   priceText(ticks: number): string {
     return decimalText(ticks * this.product.priceStep, this.product.priceDecimals)
   }

@@ -5,12 +5,18 @@ import { hashText } from './random.ts'
 export interface Product {
   /** Position in the exchange's list. */
   readonly index: number
-  /** `BTC-USD`. */
+  /** The exchange's own name, such as `BTC-USD`. */
   readonly wireSymbol: string
-  /** ccxt unified symbol, `BTC/USD`. */
+  /** ccxt unified symbol: `BTC/USD`, `BTC/USDT:USDT`. */
   readonly symbol: string
   readonly base: string
   readonly quote: string
+  /** What a swap or future settles in; undefined on spot. */
+  readonly settle: string | undefined
+  /** `261225` of a dated future. */
+  readonly expiry: string | undefined
+  /** Products of different segments may share a wire symbol; '' where there is one kind only. */
+  readonly segment: string
   /** Decimal text. */
   readonly quoteIncrement: string
   readonly baseIncrement: string
@@ -28,11 +34,35 @@ export interface Product {
 
 /** Everything but the symbol may be left out; it is then looked up or made up. */
 export interface ProductSpec {
-  /** `BTC/USD` or `BTC-USD`. */
+  /** `BTC/USD`, `BTC-USD`, `BTC/USDT:USDT` or `BTC/USDT:USDT-261225`. */
   readonly symbol: string
   readonly price?: number
   readonly quoteIncrement?: string
   readonly baseIncrement?: string
+}
+
+export interface SymbolParts {
+  readonly base: string
+  readonly quote: string
+  readonly settle: string | undefined
+  readonly expiry: string | undefined
+}
+
+/** Steps of price and size, decimal text. */
+export interface Increments {
+  readonly price: string
+  readonly size: string
+}
+
+/** How an exchange lists and names its products. */
+export interface Listing {
+  /** What is listed when a number of products is asked for: `USD`, `USDT:USDT`; the first is the main one. */
+  readonly quotes: readonly string[]
+  /** Undefined: no such product on this exchange. */
+  wireSymbol(parts: SymbolParts): string | undefined
+  segment?(parts: SymbolParts): string
+  /** Absent: `usual`. */
+  increments?(parts: SymbolParts, usual: Increments): Increments
 }
 
 /** [base, price in USD, quote increment, base increment] as the exchange lists them. */
@@ -99,18 +129,33 @@ const BASES: readonly (readonly [string, number, string, string])[] = [
   ['EGLD', 8.312, '0.01', '0.001'],
 ]
 
-/** [quote, its price in USD, factor on the quote increment]. */
+/** [quote, its price in USD, more decimals of the quote increment]. */
 const QUOTES: readonly (readonly [string, number, number])[] = [
   ['USD', 1, 0],
   ['EUR', 1.1, 0],
   ['GBP', 1.3, 0],
   ['USDT', 1, 0],
+  ['USDC', 1, 0],
   ['BTC', 78856.05, 5],
   ['ETH', 3021.55, 3],
 ]
 
 const DECIMAL = /^\d+(?:\.\d+)?$/
-const SYMBOL = /^([A-Z0-9]{1,20})[/-]([A-Z0-9]{2,10})$/
+const SYMBOL = /^([A-Z0-9]{1,20})[/-]([A-Z0-9]{2,10})(?::([A-Z0-9]{2,10})(?:-(\d{6}))?)?$/
+const PLAIN_QUOTES = ['USD', 'EUR', 'GBP', 'USDT', 'BTC', 'ETH']
+
+/** `BTC-USD`, spot only. */
+export const PLAIN_LISTING: Listing = {
+  quotes: PLAIN_QUOTES,
+  wireSymbol: ({ base, quote, settle }) => settle === undefined ? `${base}-${quote}` : undefined,
+}
+
+/** The parts of a unified symbol; undefined when it is none. */
+export function parseSymbol(text: string): SymbolParts | undefined {
+  const match = SYMBOL.exec(text)
+  if (match === null) return undefined
+  return { base: match[1]!, quote: match[2]!, settle: match[3], expiry: match[4] }
+}
 
 /** `12300` with 4 decimals is `1.23`: canonical, no exponent, no trailing zeros. */
 export function decimalText(scaled: number, decimals: number): string {
@@ -120,6 +165,14 @@ export function decimalText(scaled: number, decimals: number): string {
   let end = digits.length
   while (end > whole.length && digits.charCodeAt(end - 1) === 48) end--
   return end === whole.length ? whole : `${whole}.${digits.slice(whole.length, end)}`
+}
+
+/** `12300` with 4 decimals is `1.2300`, with 6 shown `1.230000`: never fewer than `decimals`. */
+export function fixedText(scaled: number, decimals: number, shown = decimals): string {
+  const digits = String(scaled).padStart(decimals + 1, '0')
+  const point = digits.length - decimals
+  const fraction = digits.slice(point).padEnd(shown, '0')
+  return fraction === '' ? digits : `${digits.slice(0, point)}.${fraction}`
 }
 
 /** `0.05` is step 5 with 2 decimals. */
@@ -142,33 +195,44 @@ function scaledIncrement(text: string, shift: number): string {
   return decimalText(step, Math.min(decimals + shift, 12))
 }
 
-function complete(spec: ProductSpec, index: number): Product {
-  const match = SYMBOL.exec(spec.symbol)
-  if (match === null) {
+function complete(spec: ProductSpec, index: number, listing: Listing): Product {
+  const parts = parseSymbol(spec.symbol)
+  const wireSymbol = parts === undefined ? undefined : listing.wireSymbol(parts)
+  if (parts === undefined || wireSymbol === undefined) {
     throw new ObfeedError(
       'E_USAGE',
-      `symbol is "${spec.symbol}", expected BASE/QUOTE such as BTC/USD`,
+      `symbol is "${spec.symbol}", expected BASE/QUOTE such as BTC/${
+        parts === undefined ? 'USD' : listing.quotes[0]
+      }`,
       { scope: 'agent', exitCode: 64 },
     )
   }
-  const base = match[1]!
-  const quote = match[2]!
+  const { base, quote, settle, expiry } = parts
   const listed = BASES.find((entry) => entry[0] === base)
   const quoted = QUOTES.find((entry) => entry[0] === quote)
   const madeUp = Math.pow(10, (hashText(base) / 0x100000000) * 4 - 2)
   const price = spec.price ?? (listed?.[1] ?? madeUp) / (quoted?.[1] ?? 1)
-  const quoteIncrement = spec.quoteIncrement ??
-    scaledIncrement(listed?.[2] ?? '0.0001', quoted?.[2] ?? 0)
-  const baseIncrement = spec.baseIncrement ?? listed?.[3] ?? '0.01'
+  const usual = {
+    price: scaledIncrement(listed?.[2] ?? '0.0001', quoted?.[2] ?? 0),
+    size: listed?.[3] ?? '0.01',
+  }
+  const own = listing.increments?.(parts, usual) ?? usual
+  const quoteIncrement = spec.quoteIncrement ?? own.price
+  const baseIncrement = spec.baseIncrement ?? own.size
   const tick = increment(quoteIncrement, `${spec.symbol} quote increment`)
   const lot = increment(baseIncrement, `${spec.symbol} base increment`)
   const usd = price * (quoted?.[1] ?? 1)
   return {
     index,
-    wireSymbol: `${base}-${quote}`,
-    symbol: `${base}/${quote}`,
+    wireSymbol,
+    symbol: `${base}/${quote}${settle === undefined ? '' : `:${settle}`}${
+      expiry === undefined ? '' : `-${expiry}`
+    }`,
     base,
     quote,
+    settle,
+    expiry,
+    segment: listing.segment?.(parts) ?? '',
     quoteIncrement,
     baseIncrement,
     priceDecimals: tick.decimals,
@@ -188,16 +252,20 @@ function complete(spec: ProductSpec, index: number): Product {
  * A number asks for that many products of a realistic list; names are made up beyond it. Two
  * spellings of one product are listed once.
  */
-export function listProducts(symbols: number | readonly (string | ProductSpec)[]): Product[] {
+export function listProducts(
+  symbols: number | readonly (string | ProductSpec)[],
+  listing: Listing = PLAIN_LISTING,
+): Product[] {
   const specs: ProductSpec[] = []
   if (typeof symbols === 'number') {
-    for (const [quote] of QUOTES) {
+    for (const quote of listing.quotes) {
       for (const [base] of BASES) {
-        if (specs.length < symbols && base !== quote) specs.push({ symbol: `${base}/${quote}` })
+        const isOwn = base === quote.split(':')[0]
+        if (specs.length < symbols && !isOwn) specs.push({ symbol: `${base}/${quote}` })
       }
     }
     for (let i = 1; specs.length < symbols; i++) {
-      specs.push({ symbol: `COIN${String(i).padStart(4, '0')}/USD` })
+      specs.push({ symbol: `COIN${String(i).padStart(4, '0')}/${listing.quotes[0]}` })
     }
   } else {
     for (const symbol of symbols) {
@@ -207,9 +275,9 @@ export function listProducts(symbols: number | readonly (string | ProductSpec)[]
   const products: Product[] = []
   const seen = new Set<string>()
   for (const spec of specs) {
-    const product = complete(spec, products.length)
-    if (seen.has(product.wireSymbol)) continue
-    seen.add(product.wireSymbol)
+    const product = complete(spec, products.length, listing)
+    if (seen.has(product.symbol)) continue
+    seen.add(product.symbol)
     products.push(product)
   }
   if (products.length === 0) {
@@ -219,13 +287,4 @@ export function listProducts(symbols: number | readonly (string | ProductSpec)[]
     })
   }
   return products
-}
-
-/** Products whose `-USDC` market is one of its own rather than another name of `-USD`. */
-const OWN_USDC = new Set(['USDT', 'EURC'])
-
-/** `BTC-USDC` for `BTC-USD`; undefined where there is no second name. */
-export function aliasOf(product: Product): string | undefined {
-  if (product.quote !== 'USD' || OWN_USDC.has(product.base)) return undefined
-  return `${product.base}-USDC`
 }

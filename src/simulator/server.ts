@@ -7,18 +7,19 @@ import type { Duplex } from 'node:stream'
 import { WebSocketServer } from 'ws'
 import type { RawData, WebSocket } from 'ws'
 import { ObfeedError } from '../core/errors.ts'
-import { CoinbaseExchange } from './coinbase.ts'
-import type { ExchangeOptions, ExchangeStats } from './coinbase.ts'
-import type { ConnectionStats } from './coinbase-connection.ts'
-import type { Declared } from './coinbase-faults.ts'
-import { coinbaseRest } from './coinbase-rest.ts'
+import type { ConnectionStats } from './connection.ts'
+import type { Declared } from './exchange-faults.ts'
+import type { ExchangeOptions, ExchangeStats, SimulatedExchange, Violation } from './exchange.ts'
 import { faultFrom, FaultLine, isExchangeFault, parseFault } from './faults.ts'
 import type { FaultKind, FaultSpec } from './faults.ts'
 import type { BookTruth } from './market.ts'
 import { hashText, Random } from './random.ts'
+import { twinOf } from './registry.ts'
+import type { Twin } from './registry.ts'
 
 export interface SimulatorOptions extends Omit<ExchangeOptions, 'faults'> {
-  readonly exchange?: 'coinbase'
+  /** ccxt id, one of `registry.ts`. coinbase. */
+  readonly exchange?: string
   /** 0 takes a free port. */
   readonly port?: number
   readonly host?: string
@@ -36,6 +37,8 @@ export interface SimulatorStats extends ExchangeStats {
   slowClients: number
   readonly faultHits: Partial<Record<FaultKind, number>>
   readonly declared: readonly Declared[]
+  /** The rules that were broken last, counted in `violations`. */
+  readonly broken: readonly Violation[]
   readonly connections: readonly (ConnectionStats & { bufferedBytes: number })[]
 }
 
@@ -43,7 +46,7 @@ export interface Simulator {
   readonly port: number
   readonly wsUrl: string
   readonly restUrl: string
-  readonly exchange: CoinbaseExchange
+  readonly exchange: SimulatedExchange
   /** Arms a fault: line faults on every connection, present and future. */
   control(fault: FaultSpec | string): void
   /** Disarms all faults; what was struck stays struck. */
@@ -74,31 +77,32 @@ function nowMs(): number {
 
 /** @throws ObfeedError when the port is taken or an option is wrong. */
 export function startSimulator(options: SimulatorOptions): Promise<Simulator> {
-  const simulator = new CoinbaseServer(options)
+  const simulator = new SimulatorServer(twinOf(options.exchange ?? 'coinbase'), options)
   return simulator.listen()
 }
 
 /** Compiles the encoder, so that the first client does not wait 200 ms for its first snapshot. */
-function warmUp(): void {
-  const exchange = new CoinbaseExchange({ symbols: 1, levels: 2000, rate: 0 }, {
+function warmUp(twin: Twin): void {
+  const symbols = twin.rules.defaultSymbols.slice(0, 1)
+  const exchange = twin.create({ symbols, levels: 2000, rate: 0 }, {
     frame: () => {},
     close: () => {},
   })
+  const [product] = exchange.products
   for (let round = 0; round < 8; round++) {
-    const id = exchange.connect(round * 1000)
-    exchange.receive(
-      id,
-      '{"type":"subscribe","channel":"level2","product_ids":["BTC-USD"]}',
-      round * 1000,
-    )
+    const id = exchange.connect(round * 1000, twin.target?.(product!.symbol))
+    exchange.receive(id, twin.subscribeText(product!.wireSymbol), round * 1000)
     exchange.tick(round * 1000)
-    exchange.advance(200, round * 1000)
+    exchange.tick(round * 1000 + 10)
+    exchange.advance(200, round * 1000 + 10)
   }
 }
 
-class CoinbaseServer implements Simulator {
+class SimulatorServer implements Simulator {
   port = 0
-  readonly exchange: CoinbaseExchange
+  readonly exchange: SimulatedExchange
+  readonly #twin: Twin
+  readonly #ownFaults: readonly string[]
   readonly #options: SimulatorOptions
   readonly #host: string
   readonly #http = createServer((request, response) => this.#request(request, response))
@@ -115,16 +119,18 @@ class CoinbaseServer implements Simulator {
   readonly #hits: Partial<Record<FaultKind, number>> = {}
   #timer: ReturnType<typeof setInterval> | undefined
 
-  constructor(options: SimulatorOptions) {
+  constructor(twin: Twin, options: SimulatorOptions) {
+    this.#twin = twin
+    this.#ownFaults = Object.keys(twin.rules.faults ?? {})
     this.#options = options
     this.#host = options.host ?? '127.0.0.1'
     this.#bufferMax = options.clientBufferBytesMax ?? 64 * 1024 * 1024
     this.#random = new Random(hashText('lines', options.seed ?? 1))
     const faults = (options.faults ?? []).map((fault) =>
-      typeof fault === 'string' ? parseFault(fault) : fault
+      typeof fault === 'string' ? parseFault(fault, this.#ownFaults) : fault
     )
     this.#lineFaults = faults.filter((fault) => !isExchangeFault(fault.kind))
-    this.exchange = new CoinbaseExchange({ ...options, faults }, {
+    this.exchange = twin.create({ ...options, faults }, {
       frame: (connection, bytes) => {
         const client = this.#clients.get(connection)
         if (client !== undefined) client.line.frame(bytes, nowMs())
@@ -136,6 +142,12 @@ class CoinbaseServer implements Simulator {
         client?.stream.uncork()
         if (client?.line.silent === true) client.ws.terminate()
         else client?.ws.close(code, reason)
+      },
+      ping: (connection) => {
+        const client = this.#clients.get(connection)
+        if (client?.line.silent === false && client.ws.readyState === client.ws.OPEN) {
+          client.ws.ping()
+        }
       },
       ready: (connection) => (this.#clients.get(connection)?.ws.bufferedAmount ?? 0) < READY_BYTES,
     })
@@ -150,7 +162,7 @@ class CoinbaseServer implements Simulator {
   }
 
   listen(): Promise<Simulator> {
-    warmUp()
+    warmUp(this.#twin)
     this.#http.on('upgrade', (request, stream, head) => this.#upgrade(request, stream, head))
     return new Promise((resolve, reject) => {
       this.#http.once('error', (error: Error) => {
@@ -172,7 +184,7 @@ class CoinbaseServer implements Simulator {
   }
 
   control(fault: FaultSpec | string): void {
-    const spec = typeof fault === 'string' ? parseFault(fault) : fault
+    const spec = typeof fault === 'string' ? parseFault(fault, this.#ownFaults) : fault
     if (isExchangeFault(spec.kind)) {
       this.exchange.inject(spec)
       return
@@ -212,6 +224,7 @@ class CoinbaseServer implements Simulator {
       slowClients: this.#slowClients,
       faultHits: hits,
       declared: this.exchange.declared,
+      broken: this.exchange.violations,
       connections: this.exchange.connectionStats().map((connection) => ({
         ...connection,
         bufferedBytes: this.#clients.get(connection.id)?.ws.bufferedAmount ?? 0,
@@ -247,9 +260,10 @@ class CoinbaseServer implements Simulator {
 
   #upgrade(request: IncomingMessage, stream: Duplex, head: Uint8Array): void {
     stream.on('error', () => stream.destroy())
-    const id = this.exchange.connect(nowMs())
+    const id = this.exchange.connect(nowMs(), request.url)
     if (id < 0) {
-      stream.end('HTTP/1.1 429 Too Many Requests\r\nConnection: close\r\nContent-Length: 0\r\n\r\n')
+      const status = id === -1 ? '429 Too Many Requests' : '404 Not Found'
+      stream.end(`HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`)
       return
     }
     this.#sockets.handleUpgrade(request, stream, head as Buffer, (ws) => {
@@ -264,6 +278,12 @@ class CoinbaseServer implements Simulator {
       this.#clients.set(id, client)
       ws.on('message', (data: RawData) => {
         if (!line.silent) this.exchange.receive(id, data.toString(), nowMs())
+      })
+      ws.on('ping', () => {
+        if (!line.silent) this.exchange.pinged(id, nowMs())
+      })
+      ws.on('pong', () => {
+        if (!line.silent) this.exchange.ponged(id, nowMs())
       })
       // An unanswered error event would end the process; `close` follows it.
       ws.on('error', () => {})
@@ -288,11 +308,13 @@ class CoinbaseServer implements Simulator {
       this.#controlRequest(request, url, response)
       return
     }
-    const answer = request.method === 'GET'
-      ? coinbaseRest(this.exchange, url.pathname, url.searchParams, nowMs())
-      : undefined
-    if (answer !== undefined) return respond(response, answer.status, answer.body)
-    respond(response, 404, { error: 'NOT_FOUND', message: `no ${request.method} ${url.pathname}` })
+    if (request.method !== 'GET') {
+      const message = `no ${request.method} ${url.pathname}`
+      return respond(response, 404, { error: 'NOT_FOUND', message })
+    }
+    const { status, body, headers } = this.exchange.rest(url.pathname, url.searchParams, nowMs())
+    // Status 0: the client waits in vain.
+    if (status !== 0) respond(response, status, body, headers)
   }
 
   #controlRequest(request: IncomingMessage, url: URL, response: ServerResponse): void {
@@ -360,7 +382,7 @@ class CoinbaseServer implements Simulator {
     request.on('error', () => response.destroy())
     request.on('end', () => {
       try {
-        const fault = faultFrom(JSON.parse(Buffer.concat(parts).toString()))
+        const fault = faultFrom(JSON.parse(Buffer.concat(parts).toString()), this.#ownFaults)
         this.control(fault)
         respond(response, 200, { armed: fault })
       } catch (error) {
@@ -377,7 +399,12 @@ function addHits(
   for (const kind of Object.keys(from) as FaultKind[]) to[kind] = (to[kind] ?? 0) + from[kind]!
 }
 
-function respond(response: ServerResponse, status: number, body: unknown): void {
-  response.writeHead(status, { 'content-type': 'application/json' })
+function respond(
+  response: ServerResponse,
+  status: number,
+  body: unknown,
+  headers: Readonly<Record<string, string>> = {},
+): void {
+  response.writeHead(status, { 'content-type': 'application/json', ...headers })
   response.end(JSON.stringify(body))
 }

@@ -1,6 +1,6 @@
 /** A client as simple as can be: it believes every frame and keeps its books in maps of text. */
 import { CoinbaseExchange } from '../../src/simulator/coinbase.ts'
-import type { ExchangeOptions } from '../../src/simulator/coinbase.ts'
+import type { ExchangeOptions } from '../../src/simulator/exchange.ts'
 
 interface Frame {
   readonly type?: string

@@ -1,15 +1,15 @@
-/** Faults inside the simulated Coinbase: which are armed, when they strike, and that they did. */
-import type { Connection } from './coinbase-connection.ts'
+/** Faults inside a simulated exchange: which are armed, when they strike, and that they did. */
 import { isExchangeFault, Trigger } from './faults.ts'
-import type { ExchangeFaultKind, FaultSpec } from './faults.ts'
-import type { Market } from './market.ts'
+import type { FaultKind, FaultSpec } from './faults.ts'
 import type { Random } from './random.ts'
 
 /** A fault that struck inside the exchange. */
 export interface Declared {
-  readonly kind: ExchangeFaultKind
+  readonly kind: FaultKind
   readonly variant: string
+  /** 0: a REST request. */
   readonly connection: number
+  /** '' when it was not about one product. */
   readonly wireSymbol: string
   /** Of the frame that was wrong; for `stall` the first that was not sent. */
   readonly sequence: number
@@ -18,7 +18,7 @@ export interface Declared {
 
 const DECLARED_MAX = 1_000
 
-export class CoinbaseFaults {
+export class ExchangeFaults {
   /** Those that struck, the last 1,000. */
   readonly declared: Declared[] = []
   /** Product indices by name. */
@@ -45,38 +45,24 @@ export class CoinbaseFaults {
     this.#armed = []
   }
 
-  /** The fault that strikes the frame about to be made; the caller declares or refunds it. */
-  struck(
-    kind: ExchangeFaultKind,
-    connection: Connection,
-    product: number,
-    nowMs: number,
-  ): Trigger | undefined {
+  /**
+   * The fault that strikes what is about to happen; the caller declares or refunds it. Product -1:
+   * of no product, which faults that name one do not meet.
+   */
+  struck(kind: FaultKind, connection: number, product: number, nowMs: number): Trigger | undefined {
     for (const trigger of this.#armed) {
       const { spec } = trigger
       if (spec.kind !== kind) continue
-      if (spec.connection !== undefined && spec.connection !== connection.id) continue
+      if (spec.connection !== undefined && spec.connection !== connection) continue
       if (spec.symbol !== undefined && this.#names.get(spec.symbol) !== product) continue
       if (trigger.hit(nowMs)) return trigger
     }
     return undefined
   }
 
-  /** The frame that `connection` is about to get is wrong. */
-  declare(
-    kind: ExchangeFaultKind,
-    variant: string,
-    connection: Connection,
-    market: Market,
-  ): void {
-    this.declared.push({
-      kind,
-      variant,
-      connection: connection.id,
-      wireSymbol: market.product.wireSymbol,
-      sequence: connection.sequence,
-      version: market.version,
-    })
+  /** It struck: what comes now is wrong. */
+  declare(declared: Declared): void {
+    this.declared.push(declared)
     if (this.declared.length > DECLARED_MAX) this.declared.shift()
   }
 }

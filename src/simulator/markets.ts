@@ -1,10 +1,11 @@
-/** The products of the simulated Coinbase: by name, in motion, and what is true of them and when. */
+/** The products of a simulated exchange: by name, in motion, and what is true of them and when. */
 import { FrameHistory } from './frame-history.ts'
 import { bookDigest, Market } from './market.ts'
 import type { BookTruth } from './market.ts'
-import { aliasOf, listProducts } from './products.ts'
-import type { Product, ProductSpec } from './products.ts'
+import { listProducts } from './products.ts'
+import type { Listing, Product, ProductSpec } from './products.ts'
 import { hashText, Random } from './random.ts'
+import type { UpdateIds } from './update-ids.ts'
 
 export interface MarketsOptions {
   /** Names, specifications, or how many products of a realistic list. */
@@ -21,35 +22,36 @@ export interface MarketsOptions {
 }
 
 /** What can be asked of an exchange, beside what it sends. A symbol is any of a product's names. */
-export class CoinbaseMarkets {
+export class SimulatedMarkets {
   readonly products: readonly Product[]
   /** By product index. */
   protected readonly markets: readonly Market[]
-  /** Both spellings and aliases -> product index. */
+  /** Both spellings, `segment:wire` and other names -> product index. */
   protected readonly names = new Map<string, number>()
   protected readonly history: FrameHistory
+  /** Products that are listed no more: they stand still and cannot be subscribed. */
+  protected readonly delisted = new Set<number>()
+  /** By product index: numbers that are a function of the version. Undefined: none such. */
+  protected ids: readonly UpdateIds[] | undefined
   readonly #random: Random
   readonly #weights: Float64Array
 
-  constructor(options: MarketsOptions) {
+  constructor(options: MarketsOptions, listing?: Listing, aliases?: (one: Product) => string[]) {
     const seed = options.seed ?? 1
-    this.products = listProducts(options.symbols)
+    this.products = listProducts(options.symbols, listing)
     this.#random = new Random(seed)
     const history = options.history ?? 1024
     const levels = options.levels ?? 100
     this.markets = this.products.map((product) =>
-      new Market(product, new Random(hashText(product.wireSymbol, seed)), { levels, history })
+      new Market(product, new Random(hashText(seedName(product), seed)), { levels, history })
     )
     for (const product of this.products) {
-      const alias = aliasOf(product)
-      if (alias !== undefined) {
-        this.names.set(alias, product.index)
-        this.names.set(alias.replace('-', '/'), product.index)
-      }
+      for (const alias of aliases?.(product) ?? []) this.names.set(alias, product.index)
     }
-    // A product of its own wins over the alias of another.
-    for (const product of this.products) {
+    // A product of its own wins over the alias of another, the first over its namesakes.
+    for (const product of [...this.products].reverse()) {
       this.names.set(product.wireSymbol, product.index)
+      this.names.set(`${product.segment}:${product.wireSymbol}`, product.index)
       this.names.set(product.symbol, product.index)
     }
     this.history = new FrameHistory(history, options.connectionsRemembered ?? 256)
@@ -91,7 +93,22 @@ export class CoinbaseMarkets {
    */
   versionAtNonce(symbol: string, connection: number, nonce: number): number {
     const index = this.names.get(symbol)
-    return index === undefined ? -1 : this.history.versionAt(connection, index, nonce)
+    return index === undefined ? -1 : this.#versionAt(index, connection, nonce)
+  }
+
+  /**
+   * The versions that frames brought to this connection, ascending, repeated where several frames
+   * belong to one version; bounded. For exchanges that number nothing: a book is one of these.
+   */
+  versionsSent(symbol: string, connection: number): number[] {
+    const index = this.names.get(symbol)
+    return index === undefined ? [] : this.history.versions(connection, index)
+  }
+
+  /** The product is listed no more. */
+  isDelisted(symbol: string): boolean {
+    const index = this.names.get(symbol)
+    return index !== undefined && this.delisted.has(index)
   }
 
   /**
@@ -106,11 +123,11 @@ export class CoinbaseMarkets {
   ): BookTruth[] {
     const index = this.names.get(symbol)
     if (index === undefined) return []
-    const connections = connection === 'any'
+    const connections = connection === 'any' && this.ids === undefined
       ? this.history.connectionsWith(index, nonce)
-      : [connection]
+      : [connection === 'any' ? 0 : connection]
     const versions = new Set<number>()
-    for (const id of connections) versions.add(this.history.versionAt(id, index, nonce))
+    for (const id of connections) versions.add(this.#versionAt(index, id, nonce))
     const books: BookTruth[] = []
     for (const version of versions) {
       const book = version < 0 ? undefined : this.markets[index]!.bookAt(version, depth)
@@ -122,7 +139,15 @@ export class CoinbaseMarkets {
   /** The client could not know better: its snapshot was wrong and nothing on the wire told. */
   isTainted(symbol: string, connection: number, nonce: number): boolean {
     const index = this.names.get(symbol)
-    return index !== undefined && this.history.tainted(connection, index, nonce)
+    if (index === undefined) return false
+    // A REST snapshot belongs to no connection; it is kept as connection 0.
+    return this.history.tainted(connection, index, nonce) || this.history.tainted(0, index, nonce)
+  }
+
+  #versionAt(product: number, connection: number, nonce: number): number {
+    if (this.ids === undefined) return this.history.versionAt(connection, product, nonce)
+    const version = this.ids[product]!.versionAt(nonce)
+    return version > this.markets[product]!.version ? -1 : version
   }
 
   #market(symbol: string): Market | undefined {
@@ -144,6 +169,11 @@ export class CoinbaseMarkets {
     }
     return low
   }
+}
+
+/** Seeds a product's market. Namesakes of several segments must not move alike. */
+function seedName(product: Product): string {
+  return product.segment === '' ? product.wireSymbol : `${product.segment}:${product.wireSymbol}`
 }
 
 function cumulativeWeights(count: number, skew: number): Float64Array {

@@ -1,0 +1,51 @@
+/** The exchanges that can be simulated. */
+import { EXIT, ObfeedError } from '../core/errors.ts'
+import { binance, binanceusdm } from './binance.ts'
+import { bitfinex } from './bitfinex.ts'
+import { bybit } from './bybit.ts'
+import { coinbase } from './coinbase.ts'
+import type {
+  ExchangeOptions,
+  ExchangeOutput,
+  ExchangeRules,
+  SimulatedExchange,
+} from './exchange.ts'
+import { okx } from './okx.ts'
+import { kraken } from './kraken.ts'
+
+/** One simulated exchange: everything of it that is shared is in `SimulatedExchange`. */
+export interface Twin {
+  readonly rules: ExchangeRules
+  create(options: ExchangeOptions, output: ExchangeOutput): SimulatedExchange
+  /** Path and query a client of this product connects to. Absent: `/`. */
+  target?(symbol: string): string
+  /** A client's message that subscribes to the book of this product. */
+  subscribeText(wireSymbol: string): string
+}
+
+// One line each.
+// deno-fmt-ignore
+const TWINS: readonly Twin[] = [
+  binance,
+  binanceusdm,
+  bitfinex,
+  bybit,
+  coinbase,
+  kraken,
+  okx,
+]
+
+export const twins: Readonly<Record<string, Twin>> = Object.fromEntries(
+  TWINS.map((twin) => [twin.rules.exchange, twin]),
+)
+
+/** @throws ObfeedError E_USAGE that lists those there are. */
+export function twinOf(exchange: string): Twin {
+  const twin = Object.hasOwn(twins, exchange) ? twins[exchange] : undefined
+  if (twin !== undefined) return twin
+  throw new ObfeedError(
+    'E_USAGE',
+    `exchange was "${exchange}", expected ${Object.keys(twins).join(', ')}`,
+    { scope: 'agent', exitCode: EXIT.usage },
+  )
+}

@@ -1,0 +1,71 @@
+/** Writes frames as bytes, because a fast exchange must not make a string per level. */
+
+const ZERO = 48
+
+export function ascii(text: string): Uint8Array<ArrayBuffer> {
+  return new Uint8Array(new TextEncoder().encode(text))
+}
+
+/** A growing buffer; one per exchange. */
+export class Writer {
+  bytes = new Uint8Array(1 << 16)
+  end = 0
+  readonly #digits = new Uint8Array(48)
+
+  ensure(more: number): void {
+    if (this.end + more <= this.bytes.length) return
+    const bytes = new Uint8Array(Math.max(this.bytes.length * 2, this.end + more))
+    bytes.set(this.bytes.subarray(0, this.end))
+    this.bytes = bytes
+  }
+
+  raw(part: Uint8Array): void {
+    const bytes = this.bytes
+    let at = this.end
+    for (let i = 0; i < part.length; i++) bytes[at++] = part[i]!
+    this.end = at
+  }
+
+  /** `price "," size` and the like: short ASCII text that changes from frame to frame. */
+  text(part: string): void {
+    this.ensure(part.length)
+    const bytes = this.bytes
+    let at = this.end
+    for (let i = 0; i < part.length; i++) bytes[at++] = part.charCodeAt(i)
+    this.end = at
+  }
+
+  /** A copy of what was written since `clear`. */
+  copy(): Uint8Array {
+    return this.bytes.slice(0, this.end)
+  }
+
+  /** Canonical decimal text of `scaled * 10^-decimals`, for 0 <= scaled < 2^53. */
+  decimal(scaled: number, decimals: number): void {
+    const digits = this.#digits
+    let high = Math.floor(scaled / 1e7)
+    let low = (scaled - high * 1e7) | 0
+    let count = 0
+    while (count < 7 && (low > 0 || high > 0)) {
+      const rest = (low / 10) | 0
+      digits[count++] = low - rest * 10
+      low = rest
+    }
+    while (high > 0) {
+      const rest = Math.floor(high / 10)
+      digits[count++] = high - rest * 10
+      high = rest
+    }
+    while (count <= decimals) digits[count++] = 0
+    let last = 0
+    while (last < decimals && digits[last] === 0) last++
+    const bytes = this.bytes
+    let at = this.end
+    for (let i = count - 1; i >= decimals; i--) bytes[at++] = ZERO + digits[i]!
+    if (last < decimals) {
+      bytes[at++] = 46
+      for (let i = decimals - 1; i >= last; i--) bytes[at++] = ZERO + digits[i]!
+    }
+    this.end = at
+  }
+}
