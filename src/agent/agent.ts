@@ -1,10 +1,10 @@
 /** The parent process of `run`: starts workers, prepares the plan meanwhile, serves, ends. */
 import process from 'node:process'
 import { readPartitionMap, resolveMap } from '../config/partition-map.ts'
-import { makePlan, type WorkerPlan } from '../config/plan.ts'
+import { depthWarning, makePlan, type WorkerPlan } from '../config/plan.ts'
 import type { Settings } from '../config/settings.ts'
 import { EXIT, ObfeedError } from '../core/errors.ts'
-import type { Adapter } from '../exchanges/adapter.ts'
+import { type Adapter, depthOf } from '../exchanges/adapter.ts'
 import { log, logStats } from '../telemetry/log.ts'
 import { kafkaOptions } from './kafka-options.ts'
 import { type Layout, layoutWorkers } from './layout.ts'
@@ -64,8 +64,8 @@ class Agent {
         ...(cpus.length === 0 ? {} : { cpu: cpus[id % cpus.length] }),
       })),
       command: (id) => {
-        const { exchange, sink } = settings
-        return selfCommand(formatWorkerArguments({ id, exchange, sink }))
+        const { exchange, engine, sink } = settings
+        return selfCommand(formatWorkerArguments({ id, exchange, engine, sink }))
       },
       ...(taskset === undefined ? {} : { taskset }),
       environment: workerEnvironment(process.env),
@@ -108,12 +108,14 @@ class Agent {
   }
 
   async #prepare(): Promise<void> {
-    const { settings } = this.#options
+    const { settings, adapter } = this.#options
     const [plans] = await Promise.all([this.#plan(), this.#checkTopic()])
     if (this.#supervisor.draining) return
     this.#preparing = undefined
     this.#supervisor.assign(settings, plans)
     const { cpus } = this.#layout
+    for (const warning of depthWarning(adapter, settings.depth)) log.warn(warning)
+    const depth = depthOf(adapter, settings.depth).view
     const symbols = plans.reduce((sum, plan) => sum + plannedSymbols(plan).length, 0)
     const sockets = plans.reduce((sum, plan) => sum + plan.connections.length, 0)
     log.info('started', {
@@ -124,7 +126,7 @@ class Agent {
       sockets,
       sink: settings.sink === 'kafka' ? `kafka ${settings.brokers.join(',')}` : 'stdout',
       topic: settings.sink === 'kafka' ? settings.topic : undefined,
-      depth: settings.depth === 0 ? 'full' : settings.depth,
+      depth: depth === 0 ? 'full' : depth,
       version: this.#options.version,
     })
     this.#awaitReady()
@@ -137,10 +139,14 @@ class Agent {
     const { settings, adapter } = this.#options
     // Only here: a worker must never load it, and by now the workers are on their way.
     const { loadMarkets } = await import('../feed/markets.ts')
-    const markets = await loadMarkets(settings.exchange, { restUrl: settings.restUrl })
+    const markets = await loadMarkets(settings.exchange, {
+      restUrl: settings.restUrl,
+      throughCcxt: settings.engine === 'ccxt',
+    })
     const symbols = resolveMap(this.#map, markets, adapter)
     const { workers, cpus } = this.#layout
-    return makePlan({ symbols, workers, cpus, limits: adapter.limits })
+    const { limits, segment } = adapter
+    return makePlan({ symbols, workers, cpus, limits, segment })
   }
 
   async #checkTopic(): Promise<void> {

@@ -17,6 +17,8 @@ export type ToWorker =
     readonly epochFloor: number
   }
   | { readonly type: 'drain'; readonly timeoutMs: number }
+  /** The exchange told another worker, and so this address, to ask for no REST snapshots so long. */
+  | { readonly type: 'limited'; readonly retryAfterMs: number }
   /** Answers `drained`: the worker may exit. */
   | { readonly type: 'goodbye' }
 
@@ -46,5 +48,7 @@ export type FromWorker =
     readonly message: string
     readonly exitCode: number
   }
+  /** The exchange told this address to wait: every other worker must hear it. */
+  | { readonly type: 'limited'; readonly retryAfterMs: number }
   /** `stats` absent: there was no plan yet, so nothing to drain. */
   | { readonly type: 'drained'; readonly complete: boolean; readonly stats?: WorkerStats }

@@ -184,6 +184,9 @@ export class Supervisor {
       case 'fatal':
         slot.fatal = message
         return
+      case 'limited':
+        for (const other of this.#slots) if (other !== slot) other.process?.send(message)
+        return
       case 'drained':
         if (message.stats !== undefined) slot.received(message.stats)
         slot.drained = message.complete

@@ -1,6 +1,6 @@
 /** A worker process: its share of the symbols from sockets to sink, under the parent's orders. */
 import process from 'node:process'
-import { adapters } from '../exchanges/index.ts'
+import { findAdapter } from '../exchanges/index.ts'
 import { EXIT, ObfeedError } from '../core/errors.ts'
 import { realEnvironment } from '../feed/environment.ts'
 import { Feed } from '../feed/feed.ts'
@@ -93,7 +93,7 @@ class Worker {
   async #warm(): Promise<void> {
     if (this.#arguments.sink === 'kafka') await loadKafka()
     else await import('../sinks/stdout.ts')
-    const adapter = adapters[this.#arguments.exchange]
+    const adapter = await findAdapter(this.#arguments.exchange, this.#arguments.engine)
     if (adapter === undefined) return
     await new Promise((resolve) => setTimeout(resolve, WARM_AFTER_MS))
     await warm(adapter, realEnvironment, () => !this.#planned && !this.#ending)
@@ -105,6 +105,8 @@ class Worker {
         return void this.#start(message).catch((error) => this.#fail(error))
       case 'drain':
         return void this.#drain(message.timeoutMs)
+      case 'limited':
+        return this.#feed?.pauseSnapshots(message.retryAfterMs)
       case 'goodbye':
         return void this.#leave()
     }
@@ -119,7 +121,7 @@ class Worker {
       format: settings.logFormat,
       name: `worker-${this.#arguments.id}`,
     })
-    const adapter = adapters[settings.exchange]
+    const adapter = await findAdapter(settings.exchange, settings.engine)
     if (adapter === undefined) throw new Error(`no adapter for exchange ${settings.exchange}`)
     const sink = await makeSink(settings)
     if (this.#ending) return
@@ -133,6 +135,7 @@ class Worker {
         ...(settings.wsUrl === undefined ? {} : { wsUrl: settings.wsUrl }),
         ...(settings.restUrl === undefined ? {} : { restUrl: settings.restUrl }),
         epochFloor,
+        onRateLimited: (retryAfterMs) => this.#send({ type: 'limited', retryAfterMs }),
         onFatal: (error) => this.#fail(error),
         onNotice: (level, text) => log[level](text),
       },

@@ -46,13 +46,17 @@ export class Pipe implements SessionOutput {
         new EventEncoder(adapter.exchange, symbol, book, proof, depth, this.slab),
       )
     }
-    this.session = adapter.open(instruments, this)
+    this.session = adapter.open(instruments, this, depth)
     this.session.opened()
   }
 
   send(): void {}
 
   requestSnapshot(): void {}
+
+  refreshed(): void {}
+
+  retire(): void {}
 
   snapshot(index: number, changes: LevelChanges): void {
     this.books[index].load(changes)

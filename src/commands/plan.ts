@@ -4,7 +4,7 @@ import { defineCommand } from 'citty'
 import { layoutWorkers } from '../agent/layout.ts'
 import { resolveSettings } from '../config/config.ts'
 import type { WorkerPlan } from '../config/plan.ts'
-import { makePlan } from '../config/plan.ts'
+import { depthWarning, makePlan } from '../config/plan.ts'
 import type { PlannedSymbol } from '../core/instrument.ts'
 import { print, settingArgs } from './flags.ts'
 import { adapterOf, prepare, sharedPartitions } from './prepare.ts'
@@ -18,12 +18,19 @@ export default defineCommand({
   },
   async run({ args }) {
     const { settings, origins, warnings } = resolveSettings({ flags: args })
-    const adapter = adapterOf(settings.exchange, origins.exchange)
+    const adapter = await adapterOf(settings, origins.exchange)
     const { symbols } = await prepare(settings, adapter, args['offline'] === true)
     const layout = layoutWorkers(settings, symbols.length)
-    const { limits } = adapter
-    const plan = makePlan({ symbols, workers: layout.workers, cpus: layout.cpus, limits })
-    for (const warning of [...warnings, ...layout.warnings]) {
+    const { limits, segment } = adapter
+    const plan = makePlan({
+      symbols,
+      workers: layout.workers,
+      cpus: layout.cpus,
+      limits,
+      segment,
+    })
+    const depth = depthWarning(adapter, settings.depth)
+    for (const warning of [...warnings, ...layout.warnings, ...depth]) {
       process.stderr.write(`obfeed: ${warning}\n`)
     }
     const { exchange, topic, sink } = settings

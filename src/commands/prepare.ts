@@ -1,6 +1,6 @@
 /** What `plan` and `validate` find out before anything runs: adapter, map, markets, workers. */
 import type { Adapter } from '../exchanges/adapter.ts'
-import { adapters } from '../exchanges/index.ts'
+import { adapters, findAdapter, formerIds } from '../exchanges/index.ts'
 import { EXIT, ObfeedError } from '../core/errors.ts'
 import type { PlannedSymbol } from '../core/instrument.ts'
 import type { Origin } from '../config/config.ts'
@@ -9,19 +9,48 @@ import type { PartitionMap } from '../config/partition-map.ts'
 import { readPartitionMap, resolveMap } from '../config/partition-map.ts'
 import type { Settings } from '../config/settings.ts'
 
-/** @throws {ObfeedError} exit 64 when a flag named an unknown exchange, 78 otherwise. */
-export function adapterOf(exchange: string, origin: Origin = 'default'): Adapter {
-  const known = Object.keys(adapters)
-  if (Object.hasOwn(adapters, exchange)) return adapters[exchange]!
+/**
+ * The adapter that the settings ask for.
+ *
+ * @throws {ObfeedError} exit 64 when a flag named an unknown exchange, 78 otherwise; 69 for one that
+ * is no more, unless another address serves it.
+ */
+export async function adapterOf(
+  settings: Pick<Settings, 'exchange' | 'engine' | 'wsUrl'>,
+  origin: Origin = 'default',
+): Promise<Adapter> {
+  const { exchange, engine } = settings
+  const adapter = await findAdapter(exchange, engine)
+  if (adapter === undefined) throw await unknownExchange(exchange, engine, origin)
+  if (adapter.closed !== undefined && settings.wsUrl === undefined) {
+    throw new ObfeedError(
+      'E_EXCHANGE_CLOSED',
+      `${adapter.closed}; to use a replay or \`obfeed simulate ${exchange}\`, give its address ` +
+        'with --ws-url and --rest-url',
+      { scope: 'agent', exitCode: EXIT.unavailable },
+    )
+  }
+  return adapter
+}
+
+async function unknownExchange(
+  exchange: string,
+  engine: Settings['engine'],
+  origin: Origin,
+): Promise<ObfeedError> {
+  const native = Object.keys(adapters)
+  const { ccxtExchanges } = await import('../exchanges/ccxt.ts')
+  const listed = engine === 'native' ? [] : ccxtExchanges()
+  const broken = listed.find(({ id, works }) => id === exchange && !works)
+  const known = [...native, ...Object.keys(formerIds), ...listed.map(({ id }) => id)]
+  const others = engine === 'native' ? '' : ', or another one of `obfeed list exchanges`'
+  const why = broken === undefined
+    ? `expected one of ${native.join(', ')}${others}${didYouMean(exchange, known)}`
+    : `which cannot be served: ${broken.reason}`
   const [code, exitCode] = origin === 'flag'
     ? ['E_USAGE', EXIT.usage] as const
     : ['E_CONFIG', EXIT.config] as const
-  throw new ObfeedError(
-    code,
-    `exchange was "${exchange}", expected ${known.length > 1 ? 'one of ' : ''}` +
-      `${known.join(', ')}${didYouMean(exchange, known)}`,
-    { scope: 'agent', exitCode },
-  )
+  return new ObfeedError(code, `exchange was "${exchange}", ${why}`, { scope: 'agent', exitCode })
 }
 
 export interface Prepared {
@@ -53,7 +82,10 @@ export async function prepare(
   }
   // Only here: ccxt takes 50 ms to load, and a map that cannot be read needs no markets.
   const { loadMarkets } = await import('../feed/markets.ts')
-  const markets = await loadMarkets(settings.exchange, { restUrl: settings.restUrl })
+  const markets = await loadMarkets(settings.exchange, {
+    restUrl: settings.restUrl,
+    throughCcxt: settings.engine === 'ccxt',
+  })
   return { map, symbols: resolveMap(map, markets, adapter) }
 }
 

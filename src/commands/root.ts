@@ -49,6 +49,21 @@ const commands: Readonly<Record<string, Entry>> = {
     exitCodes: [0, 1, 64, 66, 69, 77, 78],
     load: async () => untyped((await import('./validate.ts')).default),
   },
+  map: {
+    description: "Writes a partition map from the exchange's markets, or brings one up to date",
+    examples: [
+      'obfeed map --exchange coinbase --quote USD --top 50 --map coinbase_config.json',
+      'obfeed map --exchange binance --quote USDT,USDC --partitions 32 --dry-run',
+    ],
+    exitCodes: [0, 1, 64, 66, 69, 73, 78],
+    load: async () => untyped((await import('./map.ts')).default),
+  },
+  list: {
+    description: 'Lists the exchanges and what is proven of their books',
+    examples: ['obfeed list exchanges', 'obfeed list exchanges --native'],
+    exitCodes: [0, 1, 64],
+    load: async () => untyped((await import('./list.ts')).default),
+  },
   tap: {
     description: 'Reads the topic back and shows or verifies its books',
     examples: [

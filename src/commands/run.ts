@@ -18,7 +18,7 @@ export default defineCommand({
   async run({ args }) {
     const { settings, origins, warnings } = resolveSettings({ flags: args })
     configureLog({ level: settings.logLevel, format: settings.logFormat, name: 'agent' })
-    const adapter = adapterOf(settings.exchange, origins.exchange)
+    const adapter = await adapterOf(settings, origins.exchange)
     for (const warning of warnings) log.warn(warning)
     const { version, commit } = buildInfo()
     const exitCode = await runAgent({ settings, adapter, version, commit, policy: testPolicy() })

@@ -27,7 +27,7 @@ export default defineCommand({
     const json = args['json'] === true
     // Shown before the checks: it is wanted most when one of them fails.
     if (effective && !json) print(renderEffective(resolved))
-    const adapter = adapterOf(settings.exchange, origins.exchange)
+    const adapter = await adapterOf(settings, origins.exchange)
     const offline = args['offline'] === true
     const { map, symbols } = await prepare(settings, adapter, offline)
     const shared = sharedPartitions(symbols)

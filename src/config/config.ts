@@ -2,6 +2,7 @@
 import process from 'node:process'
 import { dirname, isAbsolute, join } from 'node:path'
 import { EXIT, ObfeedError } from '../core/errors.ts'
+import { formerIds } from '../exchanges/index.ts'
 import type { JsonNode } from './json.ts'
 import { describeNode, duplicateKeys, parseJson, readNamedFile } from './json.ts'
 import { didYouMean } from './nearest.ts'
@@ -28,7 +29,7 @@ export interface SettingsSources {
 export interface ResolvedSettings {
   readonly settings: Settings
   readonly origins: Readonly<Record<SettingKey, Origin>>
-  /** Not wrong, but hardly meant: variables that begin with OBFEED_ and mean nothing. */
+  /** Not wrong, but hardly meant: former exchange ids, variables that mean nothing. */
   readonly warnings: readonly string[]
 }
 
@@ -76,11 +77,17 @@ export function resolveSettings(sources: SettingsSources): ResolvedSettings {
     if (settings[key] === undefined) throw missing(OPTIONS.find((option) => option.key === key)!)
   }
   checkSasl(settings)
+  const warnings = unknownVariables(env)
+  const { exchange } = settings
+  if (typeof exchange === 'string' && Object.hasOwn(formerIds, exchange)) {
+    settings['exchange'] = formerIds[exchange]!
+    warnings.push(`the exchange "${exchange}" is called ${formerIds[exchange]} today, used that`)
+  }
   return {
     // Every member was parsed by the option that is declared for it.
     settings: filled(settings) as unknown as Settings,
     origins: origins as Record<SettingKey, Origin>,
-    warnings: unknownVariables(env),
+    warnings,
   }
 }
 

@@ -169,7 +169,13 @@ export const OPTIONS: readonly Option[] = [
     placeholder: 'ID',
     description: 'exchange, by its ccxt id; required',
     expected: 'an exchange id in lower case such as coinbase',
-    parse: (text) => /^[a-z][a-z0-9_]*$/.test(text) ? text : undefined,
+    parse: (text) => /^[a-z][a-z0-9_-]*$/.test(text) ? text : undefined,
+  }),
+  option('engine', 'engine', {
+    placeholder: 'ENGINE',
+    description: 'native, ccxt, or auto: native where obfeed has an adapter of its own',
+    default: 'auto',
+    ...choice('auto', 'native', 'ccxt'),
   }),
   option('map', 'map', {
     placeholder: 'FILE',

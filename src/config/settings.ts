@@ -6,7 +6,9 @@ export type KafkaMechanism = 'plain' | 'scram-sha-256' | 'scram-sha-512'
 
 /** Plain data: it travels to the workers as JSON. Durations in ms. */
 export interface Settings {
+  /** ccxt exchange id of today; a former one was replaced. */
   readonly exchange: string
+  readonly engine: 'auto' | 'native' | 'ccxt'
   readonly map: string
   readonly sink: 'kafka' | 'stdout'
   readonly brokers: readonly string[]

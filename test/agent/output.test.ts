@@ -93,7 +93,7 @@ test('a worker without its parent says shutdown, and is gone within 3 s', {
   // This process is the parent, and the reader as well.
   const child = spawn(COMMAND[0], [
     ...COMMAND.slice(1),
-    ...formatWorkerArguments({ id: 0, exchange: 'coinbase', sink: 'stdout' }),
+    ...formatWorkerArguments({ id: 0, exchange: 'coinbase', engine: 'auto', sink: 'stdout' }),
   ], { stdio: ['ignore', 'pipe', 'ignore', 'ipc'], serialization: 'json' })
   try {
     let text = ''

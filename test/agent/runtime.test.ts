@@ -81,7 +81,7 @@ test('what would change the runtime or speak for the parent is not inherited', (
 })
 
 test('worker arguments survive the command line', () => {
-  const worker = { id: 12, exchange: 'coinbase', sink: 'stdout' } as const
+  const worker = { id: 12, exchange: 'coinbase', engine: 'ccxt', sink: 'stdout' } as const
   const [command, ...rest] = formatWorkerArguments(worker)
   assert.equal(command, WORKER_COMMAND)
   assert.deepEqual(parseWorkerArguments(rest), worker)

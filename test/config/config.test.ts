@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import { resolveSettings, showSetting } from '../../src/config/config.ts'
 import { editDistance, nearestWord } from '../../src/config/nearest.ts'
 import { optionOf, OPTIONS } from '../../src/config/options.ts'
+import { formerIds } from '../../src/exchanges/index.ts'
 import { ObfeedError } from '../../src/core/errors.ts'
 
 type Sources = Parameters<typeof resolveSettings>[0]
@@ -36,6 +37,7 @@ describe('resolveSettings', () => {
     const { settings, origins } = resolve()
     assert.deepEqual(settings, {
       exchange: 'coinbase',
+      engine: 'auto',
       map: 'm.json',
       sink: 'kafka',
       brokers: ['localhost:9092'],
@@ -62,6 +64,19 @@ describe('resolveSettings', () => {
     assert.equal(origins.depth, 'default')
   })
 
+  test('former exchange ids mean those of today, with a note', () => {
+    for (const [former, today] of Object.entries(formerIds)) {
+      const { settings, warnings } = resolveSettings({
+        flags: { exchange: former, map: 'm.json' },
+        env: {},
+      })
+      assert.deepEqual([settings.exchange, settings.topic], [today, `${today}-orderbook`])
+      assert.deepEqual(warnings, [
+        `the exchange "${former}" is called ${today} today, used that`,
+      ])
+    }
+  })
+
   test('takes the flag before the variable before the file before the default', () => {
     const all = {
       flags: { depth: '1' },
@@ -82,6 +97,7 @@ describe('resolveSettings', () => {
   test('reads every setting from flag, variable and file alike', () => {
     const texts: Record<string, string> = {
       exchange: 'kraken',
+      engine: 'ccxt',
       map: '/x/map.json',
       sink: 'stdout',
       brokers: 'a:1,b',
