@@ -3,7 +3,7 @@
  * does not do of itself: answer subscriptions late, with an error, or never.
  */
 import { CoinbaseExchange } from '../../src/simulator/coinbase.ts'
-import type { ExchangeOptions } from '../../src/simulator/coinbase.ts'
+import type { ExchangeOptions } from '../../src/simulator/exchange.ts'
 import type { Timer } from '../../src/core/environment.ts'
 import type { Random, VirtualClock } from './clock.ts'
 import { bookText } from './consumer.ts'

@@ -35,9 +35,11 @@ class BlindSession implements Session {
       snapshot: (index, changes) => output.snapshot(index, truthful(changes)),
       delta: (index, changes) => output.delta(index, truthful(changes)),
       suspect: (index, reason, detail) => output.suspect(index, reason, detail),
-      requestSnapshot: (index, url) => output.requestSnapshot(index, url),
+      refreshed: (index, changes) => output.refreshed(index, changes),
+      requestSnapshot: (index, url, weight) => output.requestSnapshot(index, url, weight),
+      retire: (detail) => output.retire(detail),
       fail: (error) => output.fail(error),
-    })
+    }, 0)
     this.stats = this.#session.stats
   }
 
@@ -75,10 +77,13 @@ class StubbornSession implements Session {
         if (reason === 'gap') this.#noticed = true
         else if (active()) output.suspect(index, reason, detail)
       },
-      requestSnapshot: (index, url) => active() && output.requestSnapshot(index, url),
+      refreshed: (index, changes) => active() && output.refreshed(index, changes),
+      requestSnapshot: (index, url, weight) =>
+        active() && output.requestSnapshot(index, url, weight),
+      retire: (detail) => active() && output.retire(detail),
       fail: (error: ObfeedError) => active() && output.fail(error),
     })
-    this.#strict = adapter.open(instruments, part(() => !this.#noticed))
+    this.#strict = adapter.open(instruments, part(() => !this.#noticed), 0)
     this.#blind = new BlindSession(adapter, instruments, part(() => this.#noticed))
     this.stats = this.#strict.stats
   }
@@ -105,7 +110,7 @@ class ListlessSession implements Session {
   readonly #session: Session
 
   constructor(adapter: Adapter, instruments: readonly Instrument[], output: SessionOutput) {
-    this.#session = adapter.open(instruments, output)
+    this.#session = adapter.open(instruments, output, 0)
     this.stats = this.#session.stats
   }
 

@@ -42,6 +42,8 @@ export class ConsumerBook {
   epoch = -1
   seq = -1
   valid = false
+  /** Levels a side that the last snapshot vouched for. */
+  depth = Infinity
   bids: Levels = new Map()
   asks: Levels = new Map()
   lastReason = ''
@@ -63,6 +65,8 @@ export class TopicConsumer {
   readonly faults: string[] = []
   records = 0
   zombies = 0
+  /** Called with each valid book after each change of it. */
+  onState: ((symbol: string, book: ConsumerBook) => void) | undefined
   #consumer: Consumer
   #offsets = new Map<number, bigint>()
 
@@ -142,6 +146,7 @@ export class TopicConsumer {
       const bid = Math.max(...[...book.bids.keys()].map(Number))
       const ask = Math.min(...[...book.asks.keys()].map(Number))
       if (bid >= ask) this.faults.push(`${at}: crossed, ${bid} >= ${ask}`)
+      if (event.type === 'snapshot' || event.type === 'delta') this.onState?.(event.symbol, book)
     }
   }
 
@@ -171,6 +176,7 @@ export class TopicConsumer {
     book.bids = bids
     book.asks = asks
     book.seq = seq
+    book.depth = Number(event.depth ?? Infinity)
     book.valid = true
   }
 
