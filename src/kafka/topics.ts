@@ -150,6 +150,8 @@ async function createTopic(admission: Admission): Promise<'created'> {
     await admin.createTopics({
       topics: [{ topic, numPartitions: partitions, replicationFactor }],
       timeout: CREATE_TIMEOUT_MS,
+      // The client gives up when the topic is not known everywhere at once; `waitForPartitions` waits.
+      waitForLeaders: false,
     })
   } catch (error) {
     throw notManaged(client, topic, 'create', command, error)

@@ -128,6 +128,19 @@ describe('topics', () => {
     assert.deepEqual(reports.map(({ partitions }) => partitions), [4, 4, 4])
   })
 
+  test('several topics of many partitions at once, each slow to become known', async () => {
+    const requests = Array.from({ length: 6 }, () => ({
+      topic: `topic-${++topics}`,
+      partitions: 60,
+      replicationFactor: -1,
+      manage: true,
+    }))
+    const reports = await Promise.all(requests.map((request) => ensureTopic(client, request)))
+    for (const { action, partitions } of reports) {
+      assert.deepEqual([action, partitions], ['created', 60])
+    }
+  })
+
   test('without the right to manage: exit 78 with the command, and looking makes no topic', async () => {
     const topic = `topic-${++topics}`
     const request = { topic, partitions: 3, replicationFactor: -1, manage: false }
