@@ -45,7 +45,7 @@
  * 7. Resync: back to 2 with nothing kept. A symbol that was not confirmed, or has sent nothing
  *    since its last resync, is subscribed anew (which the exchange acknowledges again); nothing is
  *    ever unsubscribed.
- * 8. Refresh: a snapshot is asked for, events go on and are kept besides. The snapshot, brought to
+ * 8. Refresh: a snapshot larger than what is published is asked for, events go on and are kept besides. The snapshot, brought to
  *    the last delivered event by rule 3, is handed over; ahead of it, it waits for the stream. One
  *    that is too old is asked for again as in 3; after the fifth, or one that cannot be read, the
  *    refresh ends without a word and the book goes on as it is.
@@ -260,6 +260,8 @@ class Line {
   /** While syncing or refreshing: what came. */
   log: EventLog | undefined = undefined
   refreshing = false
+  /** Levels a side that the last snapshot was asked for with. */
+  asked = 0
   /** While refreshing: what the book was as of when that began. */
   base = -1
   /** While refreshing: a snapshot that the stream has not reached. */
@@ -289,6 +291,8 @@ class BinanceSession implements Session {
   private readonly chained: boolean
   private readonly instruments: readonly Instrument[]
   private readonly output: SessionOutput
+  /** Of the first snapshot, after which the book is live, and of those that refresh it. */
+  private readonly firstSize: SnapshotSize
   private readonly size: SnapshotSize
   private readonly lines: readonly Line[]
   /** By the exchange's name. */
@@ -317,6 +321,7 @@ class BinanceSession implements Session {
     this.chained = rules.chained
     this.instruments = instruments
     this.output = output
+    this.firstSize = firstSize(rules, depth)
     this.size = snapshotSize(rules, depth)
     this.lines = instruments.map(() => new Line())
     this.symbols = new Map(instruments.map(({ wireSymbol }, index) => [wireSymbol, index]))
@@ -661,7 +666,9 @@ class BinanceSession implements Session {
 
   private ask(index: number): void {
     const symbol = encodeURIComponent(this.instruments[index].wireSymbol)
-    const { levels, weight } = this.size
+    const line = this.lines[index]
+    const { levels, weight } = line.refreshing ? this.size : this.firstSize
+    line.asked = levels
     const url = `${this.rules.depthUrl}?symbol=${symbol}&limit=${levels}`
     this.output.requestSnapshot(index, url, weight)
   }
@@ -740,11 +747,12 @@ class BinanceSession implements Session {
     const problem = append(changes, BID, bids, instrument) ??
       append(changes, ASK, asks, instrument)
     if (problem !== undefined) return problem
-    if (bids.length >= this.size.levels) {
+    const { asked } = this.lines[index]
+    if (bids.length >= asked) {
       changes.bidHorizon = worst(changes, 0, bids.length, Math.min)
       if (Number.isNaN(changes.bidHorizon)) return 'no bid price is on the grid'
     }
-    if (asks.length >= this.size.levels) {
+    if (asks.length >= asked) {
       changes.askHorizon = worst(changes, bids.length, changes.count, Math.max)
       if (Number.isNaN(changes.askHorizon)) return 'no ask price is on the grid'
     }
@@ -861,6 +869,15 @@ function snapshotSize(rules: Rules, wanted: number): SnapshotSize {
   return enough ?? sizes[sizes.length - 1]
 }
 
+/**
+ * A first snapshot only holds what is published: it weighs a fifth of the next size, so that books
+ * are live five times sooner. As soon as something of it is gone, the feed refreshes it.
+ */
+function firstSize(rules: Rules, wanted: number): SnapshotSize {
+  const { view } = bookDepth(rules, wanted)
+  return rules.sizes.find(({ levels }) => levels >= view) ?? snapshotSize(rules, wanted)
+}
+
 /** Levels a side that stay known for some time after the largest snapshot. */
 function provable(rules: Rules): number {
   return Math.floor(rules.sizes[rules.sizes.length - 1].levels * 4 / 5)
@@ -948,6 +965,59 @@ function isId(value: unknown): value is number {
 
 function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+/** Of the canned snapshot; the canned events begin with one that holds it. */
+const WARM_ID = 1_000_000
+const WARM_LEVELS = 500
+const WARM_EVENTS = 300
+/** Ticks where the canned book has its middle. */
+const WARM_MIDDLE = 100_000
+
+/** A canned price or size as the exchange spells it: `"0.00000123"`. */
+function warmNumber(scaled: number, decimals: number): string {
+  const digits = String(scaled).padStart(decimals + 1, '0')
+  const point = digits.length - decimals
+  return decimals === 0 ? `"${digits}"` : `"${digits.slice(0, point)}.${digits.slice(point)}"`
+}
+
+/** A canned level so many ticks from the middle. */
+function warmLevel(side: number, offset: number, lots: number, instrument: Instrument): string {
+  const { priceDecimals, sizeDecimals } = instrument
+  const ticks = side === BID ? WARM_MIDDLE - offset : WARM_MIDDLE + offset
+  return `[${warmNumber(ticks, priceDecimals)},${warmNumber(lots, sizeDecimals)}]`
+}
+
+function warmSnapshot(instrument: Instrument): string {
+  const side = (side: number) =>
+    Array.from({ length: WARM_LEVELS }, (_, n) => warmLevel(side, 1 + n, 1 + n, instrument)).join()
+  return `{"lastUpdateId":${WARM_ID},"bids":[${side(BID)}],"asks":[${side(ASK)}]}`
+}
+
+/** Canned life of one connection: events that change the book of `warmSnapshot`. */
+function warmFrames(chained: boolean, instrument: Instrument): Uint8Array[] {
+  const encoder = new TextEncoder()
+  const frames = [encoder.encode('{"result":null,"id":1}')]
+  const time = 1_767_225_600_000
+  let last = WARM_ID - 2
+  for (let i = 1; i <= WARM_EVENTS; i++) {
+    const levels: string[][] = [[], []]
+    for (let k = 0; k < i % 8; k++) {
+      const mixed = Math.imul(i * 8 + k, 0x9e3779b1) >>> 0
+      const side = mixed & 1
+      const lots = mixed % 3 === 0 ? 0 : 1 + mixed % 1_000_003
+      levels[side].push(warmLevel(side, 1 + (mixed >>> 1) % 550, lots, instrument))
+    }
+    const first = last + 1
+    const previous = last
+    last += 3
+    frames.push(encoder.encode(
+      `{"e":"depthUpdate","E":${time + i}${chained ? `,"T":${time + i}` : ''},` +
+        `"s":"${instrument.wireSymbol}","U":${first},"u":${last}` +
+        `${chained ? `,"pu":${previous}` : ''},"b":[${levels[BID]}],"a":[${levels[ASK]}]}`,
+    ))
+  }
+  return frames
 }
 
 /** Currencies whose unified code is another one, as ccxt has them. */
@@ -1127,6 +1197,8 @@ function adapterOf(rules: Rules, marketsUrl: string, volumesUrl: string): Adapte
       parse: ([answer], markets) => parseVolumes(answer, markets),
     },
     depth: (wanted) => bookDepth(rules, wanted),
+    warmFrames: (instrument) => warmFrames(rules.chained, instrument),
+    warmSnapshot,
     open: (instruments, output, depth) => new BinanceSession(rules, instruments, output, depth),
   }
 }

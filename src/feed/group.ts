@@ -256,8 +256,9 @@ export class SymbolGroup implements ConnectionOwner, OutputReceiver {
 
   requestSnapshot(receiver: GroupOutput, index: number, url: string, weight: number): void {
     // The map names the important ones first.
-    const priority = index + (this.streams[index].state === 'live' ? REFRESH_PRIORITY : 0)
-    this.#context.snapshots.request(receiver, index, { url, weight, priority })
+    const isUrgent = this.streams[index].state !== 'live'
+    const priority = index + (isUrgent ? 0 : REFRESH_PRIORITY)
+    this.#context.snapshots.request(receiver, index, { url, weight, priority, isUrgent })
   }
 
   retire(detail: string): void {

@@ -29,6 +29,8 @@ export interface SnapshotRequest {
   readonly weight: number
   /** Lower ones go first. */
   readonly priority: number
+  /** A book waits for it; others leave half of the budget to those that are. */
+  readonly isUrgent: boolean
 }
 
 export interface SnapshotQueueOptions {
@@ -49,12 +51,15 @@ class WeightWindow {
     this.#limit = limit
   }
 
-  /** How long until `weight` may be spent; 0 = now. One that is above the limit goes alone. */
-  waitMs(weight: number, nowMs: number): number {
+  /**
+   * How long until `weight` may be spent within `part` of the limit; 0 = now. One that is above it
+   * goes alone.
+   */
+  waitMs(weight: number, part: number, nowMs: number): number {
     while (this.#spent.length > 0 && nowMs - this.#spent[0].atMs >= WINDOW_MS) {
       this.#sum -= this.#spent.shift()!.weight
     }
-    let over = this.#sum + weight - this.#limit
+    let over = this.#sum + weight - this.#limit * part
     for (const { atMs, weight: spent } of this.#spent) {
       if (over <= 0) return 0
       over -= spent
@@ -156,7 +161,8 @@ export class SnapshotQueue {
       const at = this.#waiting.findIndex((job) => job.notBeforeMs <= now)
       if (at < 0) break
       // A light one does not overtake: else the heavy ones would wait for ever.
-      heldMs = this.#weights.waitMs(this.#waiting[at].weight, now)
+      const { weight, isUrgent } = this.#waiting[at]
+      heldMs = this.#weights.waitMs(weight, isUrgent ? 1 : 0.5, now)
       if (heldMs > 0) break
       const [job] = this.#waiting.splice(at, 1)
       this.#weights.spend(job.weight, now)

@@ -1,5 +1,5 @@
 /** Runs the frame path hot on canned frames, so that the first real frame does not pay for it. */
-import type { Environment, Socket, SocketEvents } from '../core/environment.ts'
+import type { Environment, HttpResponse, Socket, SocketEvents, Timer } from '../core/environment.ts'
 import type { Adapter } from '../exchanges/adapter.ts'
 import type { Sink } from '../sinks/sink.ts'
 import { newSinkStats } from '../sinks/stats.ts'
@@ -29,12 +29,13 @@ export async function warm(
 ): Promise<number> {
   const frames = adapter.warmFrames?.(INSTRUMENT) ?? []
   if (frames.length === 0) return 0
+  const snapshot = adapter.warmSnapshot?.(INSTRUMENT)
   const sink = new Nowhere()
   let spentMs = 0
   while (spentMs < SPEND_MS && wanted()) {
     const started = environment.monotonicMs()
     do {
-      pass(adapter, environment, frames, sink)
+      pass(adapter, environment, frames, snapshot, sink)
     } while (environment.monotonicMs() - started < SLICE_MS)
     spentMs += Math.max(1, environment.monotonicMs() - started)
     await new Promise<void>((resolve) => environment.setTimer(0, resolve))
@@ -44,15 +45,19 @@ export async function warm(
 
 /**
  * One life of a socket through a whole feed: the code that will carry the real frames sees only
- * what it will see then. Everything but the socket and the sink is the real thing.
+ * what it will see then. Everything but the socket, the answers of REST and the sink is the real
+ * thing.
  */
 function pass(
   adapter: Adapter,
   environment: Environment,
   frames: readonly Uint8Array[],
+  snapshot: string | undefined,
   sink: Sink,
 ): void {
   let link: SocketEvents | undefined
+  /** Requests to be answered: never from within the request, as it never is in reality. */
+  const asked: ((response: HttpResponse) => void)[] = []
   const feed = new Feed(
     {
       adapter,
@@ -70,14 +75,24 @@ function pass(
         link = events
         return NO_SOCKET
       },
+      httpGet(_url, _timeoutMs, done): Timer {
+        asked.push(done)
+        return NO_TIMER
+      },
     },
     sink,
   )
   feed.start()
   link?.opened()
-  for (const frame of frames) link?.received(frame)
+  for (const frame of frames) {
+    link?.received(frame)
+    if (snapshot === undefined) continue
+    for (const done of asked.splice(0)) done({ status: 200, body: snapshot })
+  }
   feed.drain()
 }
+
+const NO_TIMER: Timer = { cancel() {} }
 
 const NO_SOCKET: Socket = {
   send() {},

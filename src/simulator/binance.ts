@@ -269,8 +269,11 @@ export class BinanceExchange extends SimulatedExchange<BinanceConnection> {
       let isFirst = true
       for (let i = 0; i < count; i++) {
         if (side[i] !== which) continue
-        const price = update.fixedPrice(i, decimals)
-        writer.text(`${isFirst ? '' : ','}["${price}","${update.fixedSize(i, decimals)}"]`)
+        writer.text(isFirst ? '["' : ',["')
+        update.writePrice(writer, i, decimals)
+        writer.text('","')
+        update.writeSize(writer, i, decimals)
+        writer.text('"]')
         isFirst = false
       }
     }

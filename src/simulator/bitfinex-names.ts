@@ -16,18 +16,29 @@ const CURRENCIES: Readonly<Record<string, string>> = {
 }
 
 /** Currencies whose usual step has so many digits too many, at the price of the day. */
-const DIGITS_TOO_MANY: Readonly<Record<string, number>> = { BTC: 2, ETH: 1, MKR: 1, XLM: 1, YFI: 1 }
+const DIGITS_TOO_MANY: Readonly<Record<string, number>> = {
+  BTC: 2,
+  BONK: 2,
+  ETH: 1,
+  MKR: 1,
+  PEPE: 1,
+  XLM: 1,
+  YFI: 1,
+}
 const MADE_UP = /^COIN\d+$/
 
 function currency(code: string): string {
   return CURRENCIES[code] ?? code
 }
 
-/** A perpetual's currencies end in `F0`; a colon stands wherever a name has not three letters. */
+/**
+ * A perpetual's currencies end in `F0`, its base has no name of its own; a colon stands wherever a
+ * name has not three letters.
+ */
 function wireSymbol({ base, quote, settle, expiry }: SymbolParts): string | undefined {
   if (expiry !== undefined) return undefined
   if (settle !== undefined) {
-    return settle === quote ? `t${currency(base)}F0:${currency(quote)}F0` : undefined
+    return settle === quote ? `t${base}F0:${currency(quote)}F0` : undefined
   }
   const pair = [currency(base), currency(quote)]
   return `t${pair.join(pair.every((name) => name.length === 3) ? '' : ':')}`
@@ -43,13 +54,13 @@ function coarser(step: string, digits: number): string {
 function increments({ base }: SymbolParts, usual: Increments): Increments {
   const size = '0.00000001'
   if (!MADE_UP.test(base)) return { price: coarser(usual.price, DIGITS_TOO_MANY[base] ?? 0), size }
-  // Between 0.01 and 100, by the name: most begin in the upper half of their decade.
+  // Between 0.01 and 100, by the name; one digit is kept for a price that leaves its decade.
   const magnitude = Math.floor((hashText(base) / 0x100000000) * 4 - 2)
-  return { price: coarser('0.00000001', magnitude + 4), size }
+  return { price: coarser('0.00000001', magnitude + 5), size }
 }
 
 export const BITFINEX_LISTING: Listing = {
-  quotes: ['USD', 'USDT', 'USDT:USDT', 'BTC', 'EUR'],
+  quotes: ['USD', 'USDT:USDT', 'USDT', 'BTC', 'EUR'],
   wireSymbol,
   increments,
 }

@@ -3,6 +3,7 @@ import { ASK, BID } from '../core/changes.ts'
 import type { Market } from './market.ts'
 import { fixedText } from './products.ts'
 import type { Stream } from './stream.ts'
+import type { Writer } from './writer.ts'
 
 /**
  * Reused for every frame: levels in columns, in the order in which they are sent. A snapshot lists
@@ -133,6 +134,17 @@ export class BookUpdate {
   fixedSize(at: number, decimals?: number): string {
     const { sizeStep, sizeDecimals } = this.market.product
     return fixedText(this.lots[at]! * sizeStep, sizeDecimals, decimals)
+  }
+
+  /** The same into a buffer, without a string in between. */
+  writePrice(writer: Writer, at: number, decimals?: number): void {
+    const { priceStep, priceDecimals } = this.market.product
+    writer.fixed(this.ticks[at]! * priceStep, priceDecimals, decimals)
+  }
+
+  writeSize(writer: Writer, at: number, decimals?: number): void {
+    const { sizeStep, sizeDecimals } = this.market.product
+    writer.fixed(this.lots[at]! * sizeStep, sizeDecimals, decimals)
   }
 
   #grow(): void {

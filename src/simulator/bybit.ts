@@ -345,7 +345,8 @@ export class BybitExchange extends SimulatedExchange<BybitConnection> {
   }
 
   override isTainted(symbol: string, connection: number, nonce: number): boolean {
-    return this.#places(symbol, nonce).some((one) => super.isTainted(symbol, connection, one))
+    const [newest] = this.#places(symbol, nonce)
+    return newest !== undefined && super.isTainted(symbol, connection, newest)
   }
 
   /** Which frames of the product's topics had this `u`, as `nonce` numbers them; newest first. */
@@ -440,8 +441,7 @@ export class BybitExchange extends SimulatedExchange<BybitConnection> {
     const { runs } = this.#count(stream)
     const isRestart = kind === 'restart'
     if (isRestart && runs.length > 1 && this.updateId(stream) < RUN_FRAMES_MIN) return false
-    // What is held back belongs before it.
-    this.flush(nowMs)
+    // As of the topic's last frame; what is held back comes after it.
     stream.frames++
     if (isRestart) runs.push({ offset: 1 - stream.frames, first: stream.frames })
     const update = this.#restarting
@@ -449,7 +449,11 @@ export class BybitExchange extends SimulatedExchange<BybitConnection> {
     stream.view!.addAll(update)
     const shared = this.bookFrame(update).slice()
     for (const subscription of stream.listeners) {
-      if (!subscription.connection.closed) this.publishTo(subscription, shared, update)
+      const { closed, id } = subscription.connection
+      if (closed) continue
+      subscription.stalled = false
+      this.history.snapshotDelivered(id, stream.product, this.nonce(subscription, 0), false)
+      this.publishTo(subscription, shared, update)
     }
     return true
   }

@@ -5,154 +5,44 @@
  */
 import { BookUpdate } from './book-update.ts'
 import { Connection, RateLimit, statsOf, Subscription } from './connection.ts'
-import type { Ack, ConnectionStats, Limit, Pending } from './connection.ts'
+import type { Ack, ConnectionStats, Pending } from './connection.ts'
 import { ExchangeFaults } from './exchange-faults.ts'
 import type { Declared } from './exchange-faults.ts'
 import type { FaultKind, FaultSpec } from './faults.ts'
-import type { Market } from './market.ts'
 import { SimulatedMarkets } from './markets.ts'
-import type { MarketsOptions } from './markets.ts'
-import type { Listing, Product } from './products.ts'
 import { hashText, Random } from './random.ts'
 import { RestBudget } from './rest.ts'
-import type { Refusal, RestAnswer } from './rest.ts'
+import type { RestAnswer } from './rest.ts'
+import { limitsOf } from './rules.ts'
+import type {
+  ExchangeLimits,
+  ExchangeOptions,
+  ExchangeOutput,
+  ExchangeRules,
+  ExchangeStats,
+  RestBook,
+  Verdict,
+  Violation,
+} from './rules.ts'
 import { Stream } from './stream.ts'
 import type { Channel } from './stream.ts'
 
-/** What an exchange enforces. Absent: not limited. */
-export interface ExchangeLimits {
-  /** Connection attempts, as if all came from one IP; over it they are refused. */
-  readonly connects?: Limit
-  readonly connectionsOpen?: number
-  /** Client messages over all connections, or on each. */
-  readonly messages?: Limit & { readonly per: 'exchange' | 'connection' }
-  /** Protocol pings and pongs count as messages. */
-  readonly pingsCount?: boolean
-  /** Subscribe and unsubscribe requests of each connection; the exchange takes them by `request`. */
-  readonly requests?: Limit
-  readonly subscriptionsPerConnection?: number
-  readonly subscribeWithinMs?: number
-  /** Closed when nothing was sent by one side, or by either, for so long. */
-  readonly idle?: {
-    readonly afterMs: number
-    readonly of: 'sent' | 'received' | 'either'
-    readonly reason: string
-    /** It is the client's duty to prevent it. */
-    readonly isViolation: boolean
-  }
-  /** Protocol pings of the exchange; the connection ends without a pong. */
-  readonly ping?: { readonly everyMs: number; readonly pongWithinMs: number }
-  readonly lifetimeMs?: number
-  /** Of REST requests. */
-  readonly weight?: Limit
-}
-
-/** Facts about an exchange that hold without an instance of it. */
-export interface ExchangeRules {
-  /** ccxt id. */
-  readonly exchange: string
-  readonly listing: Listing
-  /** What `obfeed simulate` lists when nothing is asked for. */
-  readonly defaultSymbols: readonly string[]
-  readonly limits: ExchangeLimits
-  /** What a subscription brings first. */
-  readonly first: 'ack' | 'data'
-  /** Faults that only this exchange has: name -> what it does. They strike one connection. */
-  readonly faults?: Readonly<Record<string, string>>
-  /** Changes of one version are sent one by one, even of one price; else each price once. */
-  readonly sendsEveryChange?: boolean
-  /** A version without changes gives a frame without levels in windowed channels too. */
-  readonly sendsEmptyFrames?: boolean
-  /** Frames prove the book: a snapshot without a level is noticed. */
-  readonly hasChecksum?: boolean
-  /** Other names of a product. */
-  aliases?(product: Product): string[]
-}
-
-export interface ExchangeOptions extends MarketsOptions {
-  /** Market frames per second over all products, whether somebody listens or not. 100. */
-  readonly rate?: number
-  /** Changes per frame, on average; they are 1 to 2 updates - 1, now and then none. 2. */
-  readonly updates?: number
-  /** Versions of one book leave in one frame at most so often; 0: each in a frame of its own. 0. */
-  readonly pushMs?: number
-  /** Client rules by the second instead of the exchange's own. */
-  readonly connectsPerSecond?: number
-  readonly messagesPerSecond?: number
-  /** Replaces limits one by one. */
-  readonly limits?: Partial<ExchangeLimits>
-  /** What a client message over the limit costs: an error reply (and no effect), or the socket. */
-  readonly overLimit?: 'error' | 'disconnect'
-  /** One unknown product: the whole message is refused, or it is skipped. Each exchange has a habit. */
-  readonly unknownProduct?: 'refuse' | 'skip'
-  /** What a subscription brings first, in place of the exchange's habit. */
-  readonly first?: 'ack' | 'data'
-  /** Milliseconds until a subscription is acknowledged, from its first data if that is first. 5. */
-  readonly ackDelayMs?: number
-  /** REST books are up to so many versions older, or newer than what was sent. 8 and 2. */
-  readonly restLag?: { readonly older: number; readonly newer: number }
-  /** Levels of snapshots per tick, over all connections; at least one snapshot. 60,000. */
-  readonly snapshotLevelsPerTick?: number
-  /** After a pause in ticks at most this much of the market is caught up with. 1,000. */
-  readonly catchUpMs?: number
-  readonly faults?: readonly FaultSpec[]
-}
-
-/** Called from within `receive`, `tick` and `advance`; of the exchange it may call `disconnected`. */
-export interface ExchangeOutput {
-  /** One text frame; the receiver owns the bytes. */
-  frame(connection: number, bytes: Uint8Array): void
-  /** The exchange ends the connection; it forgets it with this call. */
-  close(connection: number, code: number, reason: string): void
-  /** False holds the next snapshot of this connection back until a later tick. */
-  ready?(connection: number): boolean
-  /** A protocol ping; without this there are none, and no pong is waited for. */
-  ping?(connection: number): void
-}
-
-export interface ExchangeStats {
-  connectionsOpen: number
-  connectionsOpened: number
-  connectionsRefused: number
-  /** Client messages. */
-  messages: number
-  /** Rules broken by clients; `SimulatedExchange.violations` says which. */
-  violations: number
-  errors: number
-  framesSent: number
-  bytesSent: number
-  /** Market frames made, whether sent or not. */
-  versions: number
-  /** REST requests, and those refused for being too many. */
-  requests: number
-  requestsRefused: number
-}
-
-/** A rule that a client broke. */
-export interface Violation {
-  /** Such as `connects`, `messages`, `subscribe-within`. */
-  readonly rule: string
-  readonly detail: string
-  /** 0: none, or a REST request. */
-  readonly connection: number
-  readonly atMs: number
-}
-
-/** A REST book: `[ticks, lots]`, best first. */
-export interface RestBook {
-  readonly market: Market
-  readonly version: number
-  readonly bids: [ticks: number, lots: number][]
-  readonly asks: [ticks: number, lots: number][]
-}
-
-/** What becomes of a subscription of one product. */
-export type Verdict = 'ok' | 'refuse' | 'ignore'
+export type {
+  ExchangeLimits,
+  ExchangeOptions,
+  ExchangeOutput,
+  ExchangeRules,
+  ExchangeStats,
+  RestBook,
+  Verdict,
+  Violation,
+} from './rules.ts'
 
 const VIOLATIONS_MAX = 1_000
 /** More versions are never merged into one frame: the market's log must still have them all. */
 const MERGE_MAX = 256
 const SLOW_MS = 3_000
+const SYMBOL_PARAMETERS = ['symbol', 'pair', 'instId', 'product_id', 'symbols']
 const encoder = new TextEncoder()
 
 /**
@@ -416,7 +306,7 @@ export abstract class SimulatedExchange<C extends Connection = Connection>
   /** One GET. Weight, faults and paths that do not exist are dealt with here. */
   rest(path: string, query: URLSearchParams, nowMs: number): RestAnswer {
     this.stats.requests++
-    const fault = this.#faults.struck('rest-error', 0, -1, nowMs)
+    const fault = this.#faults.struck('rest-error', 0, this.#asked(query), nowMs)
     if (fault !== undefined) {
       const status = fault.spec.variant ?? '429'
       this.#declare('rest-error', status, undefined, undefined, -1)
@@ -424,9 +314,8 @@ export abstract class SimulatedExchange<C extends Connection = Connection>
       if (status === '429' || status === '418') {
         const forMs = fault.spec.delayMs ?? (status === '418' ? 10_000 : 2_000)
         const told = Number(status) as 418 | 429
-        const retryAfterS = this.#budget?.tell(told, nowMs, forMs).retryAfterS ??
-          Math.ceil(forMs / 1000)
-        return this.#refused({ status: told, retryAfterS }, nowMs)
+        this.#budget?.tell(told, nowMs, forMs)
+        return this.#refused(told, Math.ceil(forMs / 1000), nowMs)
       }
       return { status: Number(status), body: this.restError(Number(status), nowMs, 0) }
     }
@@ -435,8 +324,8 @@ export abstract class SimulatedExchange<C extends Connection = Connection>
     if (refusal !== undefined) {
       const { count, perMs } = this.limits.weight!
       const detail = `GET ${path}: told to wait, or over ${count} weight in ${perMs} ms`
-      this.violate(refusal.status === 418 ? 'weight-insists' : 'weight', detail, undefined, nowMs)
-      return this.#refused(refusal, nowMs)
+      if (refusal.isViolation) this.violate('weight', detail, undefined, nowMs)
+      return this.#refused(refusal.status, refusal.retryAfterS, nowMs)
     }
     const answer = this.answer(path, query, nowMs) ??
       { status: 404, body: { error: 'NOT_FOUND', message: `no GET ${path}` } }
@@ -771,9 +660,17 @@ export abstract class SimulatedExchange<C extends Connection = Connection>
     if (this.limits.pingsCount === true) this.#maySpeak(connection, nowMs)
   }
 
-  #refused(refusal: Refusal, nowMs: number): RestAnswer {
+  /** The product that a request is about; -1: none, or several. */
+  #asked(query: URLSearchParams): number {
+    for (const name of SYMBOL_PARAMETERS) {
+      const value = query.get(name)
+      if (value !== null) return this.names.get(value) ?? -1
+    }
+    return -1
+  }
+
+  #refused(status: 418 | 429, retryAfterS: number, nowMs: number): RestAnswer {
     this.stats.requestsRefused++
-    const { status, retryAfterS } = refusal
     return {
       status,
       body: this.restError(status, nowMs, retryAfterS),
@@ -1060,22 +957,4 @@ function idleSince(connection: Connection, of: 'sent' | 'received' | 'either'): 
   if (of === 'sent') return connection.lastSentMs
   if (of === 'received') return connection.lastReceivedMs
   return Math.max(connection.lastSentMs, connection.lastReceivedMs)
-}
-
-function limitsOf(rules: ExchangeRules, options: ExchangeOptions): ExchangeLimits {
-  const limits = { ...rules.limits, ...options.limits }
-  const { connectsPerSecond, messagesPerSecond } = options
-  return {
-    ...limits,
-    ...(connectsPerSecond === undefined
-      ? {}
-      : { connects: { count: connectsPerSecond, perMs: 1000 } }),
-    ...(messagesPerSecond === undefined ? {} : {
-      messages: {
-        count: messagesPerSecond,
-        perMs: 1000,
-        per: limits.messages?.per ?? 'exchange' as const,
-      },
-    }),
-  }
 }

@@ -235,9 +235,11 @@ export class KrakenExchange extends SimulatedExchange<KrakenConnection> {
         if (!isSnapshot && i === 0 && update.version % 29 === 7) {
           writer.text(`{"price":${update.fixedPrice(i)},"qty":0.00000001},`)
         }
-        writer.text(
-          `${isFirst ? '' : ','}{"price":${update.fixedPrice(i)},"qty":${update.fixedSize(i)}}`,
-        )
+        writer.text(isFirst ? '{"price":' : ',{"price":')
+        update.writePrice(writer, i)
+        writer.text(',"qty":')
+        update.writeSize(writer, i)
+        writer.text('}')
         isFirst = false
       }
     }

@@ -200,11 +200,8 @@ export class OkxExchange extends SimulatedExchange<OkxConnection> {
     writer.ensure(BIDS.length)
     writer.raw(BIDS)
     this.#writeSide(update, BID)
-    // A snapshot is the book as of the last frame of the others, who were not told of what does
-    // not show in the window.
-    const seqId = ids.last(isSnapshot ? stream.sentVersion : update.version)
     const prevSeqId = isSnapshot ? -1 : ids.last(update.from)
-    writer.text(tailText(seqId, prevSeqId, update.nowMs))
+    writer.text(tailText(ids.last(update.version), prevSeqId, update.nowMs))
     return writer.bytes.subarray(0, writer.end)
   }
 
@@ -236,10 +233,6 @@ export class OkxExchange extends SimulatedExchange<OkxConnection> {
     connection.pushedMs.set(subscription, update.nowMs)
     connection.timerMs = Math.min(connection.timerMs, update.nowMs + KEEP_ALIVE_MS)
     super.publishTo(subscription, shared, update)
-  }
-
-  protected override nonce({ stream }: Subscription, version: number): number {
-    return this.#ids[stream.product]!.last(Math.min(version, stream.sentVersion))
   }
 
   /** Signs of life of quiet books, and the end of a connection that was told of it. */

@@ -2,8 +2,10 @@
 import { EXIT, ObfeedError } from '../core/errors.ts'
 import { binance, binanceusdm } from './binance.ts'
 import { bitfinex } from './bitfinex.ts'
+import { bitmex } from './bitmex.ts'
 import { bybit } from './bybit.ts'
 import { coinbase } from './coinbase.ts'
+import { coinbaseexchange } from './coinbaseexchange.ts'
 import type {
   ExchangeOptions,
   ExchangeOutput,
@@ -29,8 +31,10 @@ const TWINS: readonly Twin[] = [
   binance,
   binanceusdm,
   bitfinex,
+  bitmex,
   bybit,
   coinbase,
+  coinbaseexchange,
   kraken,
   okx,
 ]

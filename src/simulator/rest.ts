@@ -13,6 +13,7 @@ export interface RestAnswer {
 export class RestBudget {
   readonly #window: RateLimit
   readonly #insistence: number
+  #toldMs = -Infinity
   #toldUntilMs = -Infinity
   #ignored = 0
 
@@ -29,23 +30,33 @@ export class RestBudget {
   /** Undefined: go on. Else what to answer, and whether the client broke a rule. */
   refusal(weight: number, nowMs: number): Refusal | undefined {
     if (nowMs < this.#toldUntilMs) {
+      const retryAfterS = Math.ceil((this.#toldUntilMs - nowMs) / 1000)
+      const isUnderway = nowMs - this.#toldMs < UNDERWAY_MS
+      if (isUnderway) return { status: 429, retryAfterS, isViolation: false }
       this.#ignored++
-      if (this.#ignored >= this.#insistence) return this.tell(418, nowMs, 120_000)
-      return { status: 429, retryAfterS: Math.ceil((this.#toldUntilMs - nowMs) / 1000) }
+      if (this.#ignored < this.#insistence) return { status: 429, retryAfterS, isViolation: true }
+      return { ...this.tell(418, nowMs, 120_000), isViolation: true }
     }
     if (this.#window.take(nowMs, weight)) return undefined
-    return this.tell(429, nowMs, Math.max(1000, this.#window.freeInMs(nowMs)))
+    const forMs = Math.max(1000, this.#window.freeInMs(nowMs))
+    return { ...this.tell(429, nowMs, forMs), isViolation: true }
   }
 
   /** From now on the client is told to wait. */
   tell(status: 418 | 429, nowMs: number, forMs: number): Refusal {
     if (status === 429) this.#ignored = 0
+    this.#toldMs = nowMs
     this.#toldUntilMs = nowMs + forMs
-    return { status, retryAfterS: Math.ceil(forMs / 1000) }
+    return { status, retryAfterS: Math.ceil(forMs / 1000), isViolation: false }
   }
 }
 
 export interface Refusal {
   readonly status: 418 | 429
   readonly retryAfterS: number
+  /** The client could know better. */
+  readonly isViolation: boolean
 }
+
+/** A request that comes so soon was sent before its sender could know of the refusal. */
+const UNDERWAY_MS = 500

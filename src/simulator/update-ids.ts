@@ -16,8 +16,9 @@ export class UpdateIds {
   }
 
   last(version: number): number {
-    const spread = (Math.imul(version + 1, 0x9e3779b1) >>> 8) % this.#jitter
-    return this.#base + version * this.#stride + spread
+    const first = Math.imul(version + 1, 0x9e3779b1)
+    const mixed = Math.imul(first ^ (first >>> 15), 0x85ebca6b) >>> 13
+    return this.#base + version * this.#stride + (mixed % this.#jitter)
   }
 
   /** The newest version whose ids are all covered by `id`; -1 before the first. */

@@ -40,8 +40,11 @@ export class Writer {
     return this.bytes.slice(0, this.end)
   }
 
-  /** Canonical decimal text of `scaled * 10^-decimals`, for 0 <= scaled < 2^53. */
-  decimal(scaled: number, decimals: number): void {
+  /**
+   * Decimal text of `scaled * 10^-decimals`, for 0 <= scaled < 2^53: canonical, or with all its
+   * decimals.
+   */
+  decimal(scaled: number, decimals: number, keepsZeros = false): void {
     const digits = this.#digits
     let high = Math.floor(scaled / 1e7)
     let low = (scaled - high * 1e7) | 0
@@ -58,7 +61,7 @@ export class Writer {
     }
     while (count <= decimals) digits[count++] = 0
     let last = 0
-    while (last < decimals && digits[last] === 0) last++
+    if (!keepsZeros) { while (last < decimals && digits[last] === 0) last++ }
     const bytes = this.bytes
     let at = this.end
     for (let i = count - 1; i >= decimals; i--) bytes[at++] = ZERO + digits[i]!
@@ -67,5 +70,14 @@ export class Writer {
       for (let i = decimals - 1; i >= last; i--) bytes[at++] = ZERO + digits[i]!
     }
     this.end = at
+  }
+
+  /** With all its decimals, and zeros behind them until there are `shown`. */
+  fixed(scaled: number, decimals: number, shown: number = decimals): void {
+    this.ensure(64)
+    this.decimal(scaled, decimals, true)
+    if (shown <= decimals) return
+    if (decimals === 0) this.bytes[this.end++] = 46
+    for (let i = decimals; i < shown; i++) this.bytes[this.end++] = ZERO
   }
 }

@@ -137,26 +137,39 @@ describe('steps', () => {
   })
 
   test('2: sizes and their weights', () => {
-    const table: [Adapter, number, string, number][] = [
-      [binance, 1, 'https://api.binance.com/api/v3/depth?symbol=BTCUSDT&limit=100', 5],
-      [binance, 80, 'https://api.binance.com/api/v3/depth?symbol=BTCUSDT&limit=100', 5],
-      [binance, 81, 'https://api.binance.com/api/v3/depth?symbol=BTCUSDT&limit=500', 25],
-      [binance, 400, 'https://api.binance.com/api/v3/depth?symbol=BTCUSDT&limit=500', 25],
-      [binance, 800, 'https://api.binance.com/api/v3/depth?symbol=BTCUSDT&limit=1000', 50],
-      [binance, 1000, 'https://api.binance.com/api/v3/depth?symbol=BTCUSDT&limit=5000', 250],
-      [binance, 9000, 'https://api.binance.com/api/v3/depth?symbol=BTCUSDT&limit=5000', 250],
-      [binance, 0, 'https://api.binance.com/api/v3/depth?symbol=BTCUSDT&limit=5000', 250],
-      [binanceusdm, 40, 'https://fapi.binance.com/fapi/v1/depth?symbol=BTCUSDT&limit=50', 2],
-      [binanceusdm, 41, 'https://fapi.binance.com/fapi/v1/depth?symbol=BTCUSDT&limit=100', 5],
-      [binanceusdm, 400, 'https://fapi.binance.com/fapi/v1/depth?symbol=BTCUSDT&limit=500', 10],
-      [binanceusdm, 800, 'https://fapi.binance.com/fapi/v1/depth?symbol=BTCUSDT&limit=1000', 20],
-      [binanceusdm, 0, 'https://fapi.binance.com/fapi/v1/depth?symbol=BTCUSDT&limit=1000', 20],
+    const spot = 'https://api.binance.com/api/v3/depth?symbol=BTCUSDT&limit='
+    const usdm = 'https://fapi.binance.com/fapi/v1/depth?symbol=BTCUSDT&limit='
+    /** The first snapshot of a book and those that refresh it: levels and weight. */
+    const table: [Adapter, number, [number, number], [number, number]][] = [
+      [binance, 1, [100, 5], [100, 5]],
+      [binance, 80, [100, 5], [100, 5]],
+      [binance, 81, [100, 5], [500, 25]],
+      [binance, 400, [500, 25], [500, 25]],
+      [binance, 800, [1000, 50], [1000, 50]],
+      [binance, 1000, [1000, 50], [5000, 250]],
+      [binance, 9000, [5000, 250], [5000, 250]],
+      [binance, 0, [5000, 250], [5000, 250]],
+      [binanceusdm, 40, [50, 2], [50, 2]],
+      [binanceusdm, 41, [50, 2], [100, 5]],
+      [binanceusdm, 400, [500, 10], [500, 10]],
+      [binanceusdm, 800, [1000, 20], [1000, 20]],
+      [binanceusdm, 0, [1000, 20], [1000, 20]],
     ]
-    for (const [adapter, depth, url, weight] of table) {
+    for (const [adapter, depth, first, refreshing] of table) {
       const client = new Client(adapter, [BTC], depth)
       client.session.opened()
       client.acknowledge()
-      assert.deepEqual(client.listener.requests, [{ index: 0, url, weight }])
+      client.snapshot(100)
+      client.session.refresh!(0)
+      const url = adapter === binance ? spot : usdm
+      assert.deepEqual(
+        client.listener.requests,
+        [first, refreshing].map(([levels, weight]) => ({
+          index: 0,
+          url: `${url}${levels}`,
+          weight,
+        })),
+      )
     }
     assert.deepEqual([0, 1, 4000, 4001].map((n) => binance.depth!(n).view), [4000, 1, 4000, 4000])
     assert.deepEqual([0, 10, 800, 1000].map((n) => binanceusdm.depth!(n).view), [800, 10, 800, 800])

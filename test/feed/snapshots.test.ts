@@ -36,7 +36,12 @@ describe('SnapshotQueue', () => {
   })
 
   const url = (index: number) => `https://api.example/depth?s=${index}`
-  const ask = (index: number, priority = 0, weight = 1) => ({ url: url(index), weight, priority })
+  const ask = (index: number, priority = 0, weight = 1) => ({
+    url: url(index),
+    weight,
+    priority,
+    isUrgent: priority < 1_000_000,
+  })
   const asked = () => environment.requests.map((request) => request.url.slice(-1)).join('')
 
   test('two at a time, in order, at the overridden endpoint', () => {
@@ -127,6 +132,19 @@ describe('SnapshotQueue', () => {
       assert.ok(times[i] - times[i - 3] >= 59_900, `request ${i} at ${times[i]} ms`)
     }
     assert.equal(times[2], 0, 'the budget of a quiet minute is there at once')
+  })
+
+  test('what nobody waits for leaves half of the budget to those that do', () => {
+    queue = new SnapshotQueue(environment, options(1000))
+    for (let i = 0; i < 4; i++) queue.request(receiver, i, ask(i, 1_000_000, 200))
+    for (let i = 0; i < 4; i++) environment.requests[i]?.answer({ status: 200, body: '' })
+    assert.equal(asked(), '01')
+    for (let i = 5; i < 9; i++) queue.request(receiver, i, ask(i, 0, 200))
+    for (let i = 2; i < 6; i++) environment.requests[i]?.answer({ status: 200, body: '' })
+    assert.equal(asked(), '0156')
+    environment.advance(60_100)
+    for (let i = 4; i < 9; i++) environment.requests[i]?.answer({ status: 200, body: '' })
+    assert.equal(asked(), '015678', 'and still goes last')
   })
 
   test('a request above the whole budget goes alone', () => {
