@@ -55,6 +55,11 @@ export interface MarketSource {
   /** One GET each, at the same time; together they list all markets. */
   readonly urls: readonly string[]
   /**
+   * What to append to an address for the page after this answer; undefined: it was the last. Where
+   * there is a `next`, each answer given to `parse` is the list of its pages.
+   */
+  next?(answer: unknown): string | undefined
+  /**
    * The markets in the exchange's order, of the answers in the order of `urls`; undefined when an
    * answer has another shape.
    */
@@ -98,6 +103,11 @@ export interface Adapter {
    * start) they warm the code of the hot path before the first real frame comes.
    */
   warmFrames?(instrument: Instrument): Uint8Array[]
+  /**
+   * Body of the REST snapshot that `warmFrames` join; every request of a throw-away session is
+   * answered with it. Exchanges with `snapshot: 'rest'`; without it their frames make no book.
+   */
+  warmSnapshot?(instrument: Instrument): string
   /**
    * One session per socket; all protocol state lives in it and dies with it. `depth`: levels a side
    * that are wanted, 0 = full.

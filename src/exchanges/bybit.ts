@@ -164,8 +164,8 @@ class BybitSession implements Session {
     const byWireSymbol = new Map(instruments.map(({ wireSymbol }, index) => [wireSymbol, index]))
     this.byWireSymbol = byWireSymbol
     this.prefix = new Literal(`{"topic":"${prefix}`)
-    // What is not ASCII is not read byte by byte.
-    const plain = [...byWireSymbol].filter(([wireSymbol]) => /^[!-~]+$/.test(wireSymbol))
+    // What JSON may write in another way is not read byte by byte.
+    const plain = [...byWireSymbol].filter(([wireSymbol]) => /^[\w.-]+$/.test(wireSymbol))
     this.wireIds = new WireIds(new Map(plain), '","t')
     this.symbols = instruments.map(({ wireSymbol }) => new Literal(`${wireSymbol}","b":[`))
     const { length } = instruments
@@ -718,12 +718,26 @@ function codeOf(currency: string): string {
   return CODES.get(code) ?? code
 }
 
-/** The list in an answer; undefined when the answer is another one, or goes on elsewhere. */
+/** The list in an answer; undefined when the answer is another one. */
 function listOf(answer: unknown): readonly Record<string, unknown>[] | undefined {
   if (!isRecord(answer) || !isRecord(answer.result)) return undefined
-  const { list, nextPageCursor } = answer.result
-  if (!Array.isArray(list) || !list.every(isRecord)) return undefined
-  return nextPageCursor === undefined || nextPageCursor === '' ? list : undefined
+  const { list } = answer.result
+  return Array.isArray(list) && list.every(isRecord) ? list : undefined
+}
+
+/** The same of several pages. */
+function listOfPages(pages: unknown): readonly Record<string, unknown>[] | undefined {
+  if (!Array.isArray(pages)) return undefined
+  const lists = pages.map(listOf)
+  return lists.includes(undefined) ? undefined : lists.flatMap((list) => list ?? [])
+}
+
+function nextPage(answer: unknown): string | undefined {
+  const result = isRecord(answer) ? answer.result : undefined
+  const cursor = isRecord(result) ? result.nextPageCursor : undefined
+  if (typeof cursor !== 'string' || cursor === '') return undefined
+  // It comes ready for an address.
+  return `&cursor=${/^[\w%.~:*-]+$/.test(cursor) ? cursor : encodeURIComponent(cursor)}`
 }
 
 /** `1798185600000` -> `261225`. */
@@ -758,7 +772,7 @@ function contractOf(
 function parseMarkets(answers: readonly unknown[]): Market[] | undefined {
   const markets: Market[] = []
   for (const [at, { segment }] of LISTS.entries()) {
-    const list = listOf(answers[at])
+    const list = listOfPages(answers[at])
     if (list === undefined) return undefined
     for (const row of list) {
       const { symbol: wireSymbol, baseCoin: base, quoteCoin: quote, status } = row
@@ -827,6 +841,7 @@ export const bybit: Adapter = {
     `wss://stream.bybit.com/v5/public/${first === undefined ? 'spot' : segmentOf(first)}`,
   markets: {
     urls: LISTS.map(({ segment, query }) => `${INSTRUMENTS}${segment}${query}`),
+    next: nextPage,
     parse: parseMarkets,
   },
   volumes: {

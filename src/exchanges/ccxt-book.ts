@@ -13,14 +13,19 @@ export type LevelText = readonly [price: string, size: string]
 class TouchedSide {
   readonly side: CcxtSide
   readonly prices: Set<number> = new Set()
+  /** Something was stored that has no price or size; ccxt takes that for a delete. */
+  isBroken = false
 
   constructor(side: CcxtSide, touched: () => void, book: FollowedBook) {
     this.side = side
     const store = side.storeArray
     const prices = this.prices
+    // An order is also known by its id alone.
+    const needsPrice = side.hashmap === undefined
     // Not enumerable: ccxt copies and prints its books.
     Object.defineProperty(side, 'storeArray', {
-      value(row: readonly unknown[]): void {
+      value: (row: readonly unknown[]): void => {
+        this.isBroken ||= !isValue(row[1]) || (needsPrice && !isValue(row[0]))
         if (!book.isWhole) prices.add(Number(row[0]))
         book.isTouched = true
         touched()
@@ -113,11 +118,12 @@ export class SaidSide {
    * price or size.
    */
   update(touched: TouchedSide, isWhole: boolean): LevelText[] | undefined {
-    const { side, prices } = touched
+    const { side, prices, isBroken } = touched
+    if (isBroken) return undefined
     const out: LevelText[] = []
     if (!isWhole) {
       for (const price of prices) {
-        if (!isQuantity(price) || !this.#say(price, sizeAt(side, price, this.#isBid), out)) {
+        if (!this.#say(price, sizeAt(side, price, this.#isBid), out)) {
           return undefined
         }
       }
@@ -144,6 +150,10 @@ export class SaidSide {
     out.push([plain(price), plain(size)])
     return true
   }
+}
+
+function isValue(value: unknown): boolean {
+  return value !== undefined && value !== null && isQuantity(Number(value))
 }
 
 function isQuantity(value: number): boolean {

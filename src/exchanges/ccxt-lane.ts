@@ -5,6 +5,7 @@
  */
 import { FollowedBook, SaidSide } from './ccxt-book.ts'
 import type { CcxtBook, CcxtExchange, CcxtSnapshot, CcxtSocket } from './ccxt-client.ts'
+import { isLimit, kindOf, names, searched, textOf } from './ccxt-errors.ts'
 import type { CcxtFrame, LossKind } from './ccxt-session.ts'
 import type { CcxtClass } from './ccxt-classes.ts'
 import { repair } from './ccxt-repairs.ts'
@@ -16,8 +17,11 @@ const BATCH = 10
 const START_GAP_MS = 500
 /** Changes that wait for a snapshot which does not come. */
 const CACHE_MAX = 20_000
-/** As much of a message is searched for the names of symbols. */
-const SEARCHED_MAX = 4096
+/**
+ * For exchanges with snapshots by REST. By itself ccxt waits for up to 25 changes before it asks for
+ * one, which a quiet market takes minutes for, and gives up after three that are too old.
+ */
+const REST_SYNC = { snapshotDelay: 0, snapshotMaxRetries: 8 }
 
 const WAITING = 0
 const LIVE = 1
@@ -94,6 +98,8 @@ export class Lane {
     this.#options = options
     this.#exchange = options.exchange
     repair(options.exchange)
+    const { options: settings } = options.exchange
+    settings['watchOrderBook'] = { ...settings['watchOrderBook'] as object, ...REST_SYNC }
     for (const place of options.places) {
       this.#watched.set(place.instrument.symbol, new Watched(place))
     }
@@ -425,7 +431,7 @@ export class Lane {
     if (this.isDead) return
     const name = error instanceof Error ? error.name : ''
     const text = textOf(error)
-    if (name === 'RateLimitExceeded' || name === 'DDoSProtection') {
+    if (isLimit(name, text)) {
       this.#owner.ended(this, 'limited', text)
       return
     }
@@ -485,51 +491,4 @@ function ignore(): void {}
 /** Promises of ccxt that nobody may be waiting for. */
 function hush(socket: CcxtSocket): void {
   for (const future of Object.values(socket.futures)) future.catch(ignore)
-}
-
-function textOf(error: unknown): string {
-  const text = error instanceof Error ? error.message : String(error)
-  return text.replaceAll(/\s+/g, ' ').slice(0, 400)
-}
-
-function searched(message: unknown): string | undefined {
-  if (message === undefined) return undefined
-  try {
-    return JSON.stringify(message).slice(0, SEARCHED_MAX)
-  } catch {
-    return undefined
-  }
-}
-
-/** `name` stands in `upper` as a word of its own, and is long enough to mean something. */
-function names(upper: string, name: string): boolean {
-  const wanted = name.toUpperCase()
-  if (wanted.length < 4 || !/[A-Z]/.test(wanted)) return false
-  for (let at = upper.indexOf(wanted); at >= 0; at = upper.indexOf(wanted, at + 1)) {
-    if (!isWord(upper, at - 1) && !isWord(upper, at + wanted.length)) return true
-  }
-  return false
-}
-
-function isWord(text: string, at: number): boolean {
-  return at >= 0 && at < text.length && /[A-Z0-9]/.test(text[at]!)
-}
-
-/** Errors of ccxt that a new subscription can mend; with any other the exchange does not serve it. */
-function kindOf(name: string, text: string): LossKind {
-  switch (name) {
-    case 'ChecksumError':
-      return 'checksum'
-    case 'InvalidNonce':
-    case 'TypeError':
-    case 'RangeError':
-      return 'gap'
-    case 'NetworkError':
-    case 'RequestTimeout':
-    case 'ExchangeNotAvailable':
-    case 'OnMaintenance':
-      return 'disconnect'
-    default:
-      return /nonce|sequence|skipped/i.test(text) ? 'gap' : 'refused'
-  }
 }

@@ -112,11 +112,13 @@ export class CcxtSession implements Session {
       case 'delta':
         return this.#book(message, receivedUs)
       case 'lost':
-        return this.#lost(message.i, message.g, message.r, String(message.m))
+        return this.#lost(message.i, message.g, message.r, textOf(message.m))
       case 'limited':
         return this.#end(
           'E_RATE_LIMITED',
-          `${this.#exchange} refuses requests ("${message.m}"), expected to be within its limits; ` +
+          `${this.#exchange} refuses requests ("${
+            textOf(message.m)
+          }"), expected to be within its limits; ` +
             'look for other clients on this address',
           LIMITED_WAIT_MS,
         )
@@ -127,7 +129,7 @@ export class CcxtSession implements Session {
 
   #book(message: CcxtFrame & BookFrame, receivedUs: number): void {
     const { i, g, n, ts } = message
-    const instrument = this.#instruments[i]
+    const instrument = this.#instrument(i)
     if (instrument === undefined || !Number.isSafeInteger(n) || !Number.isSafeInteger(ts)) {
       return this.#undecodable('its numbers are wrong')
     }
@@ -169,7 +171,7 @@ export class CcxtSession implements Session {
   }
 
   #lost(index: number, generation: number, kind: LossKind, text: string): void {
-    const instrument = this.#instruments[index]
+    const instrument = this.#instrument(index)
     if (instrument === undefined) return this.#undecodable('it names no instrument')
     if (generation !== this.#generations[index]) return
     this.#live[index] = false
@@ -185,6 +187,10 @@ export class CcxtSession implements Session {
         { scope: 'symbol', symbol: instrument.symbol },
       ),
     )
+  }
+
+  #instrument(index: unknown): Instrument | undefined {
+    return typeof index === 'number' ? this.#instruments[index] : undefined
   }
 
   #undecodable(problem: string): void {
@@ -203,6 +209,10 @@ export class CcxtSession implements Session {
   #send(message: CcxtMessage): void {
     this.#output.send(JSON.stringify(message))
   }
+}
+
+function textOf(value: unknown): string {
+  return typeof value === 'string' ? value : 'no reason given'
 }
 
 /** Canonical text of a decimal from 0. */

@@ -9,6 +9,7 @@ import { overrideEndpoint } from '../core/endpoint.ts'
 import type { Instrument } from '../core/instrument.ts'
 import type { CcxtConstructor, CcxtExchange } from './ccxt-client.ts'
 import type { CcxtClass } from './ccxt-classes.ts'
+import { textOf } from './ccxt-errors.ts'
 import { Lane, type LaneOwner, type Place } from './ccxt-lane.ts'
 import { marketOf } from './ccxt-market.ts'
 import type { CcxtFrame, CcxtMessage } from './ccxt-session.ts'
@@ -68,7 +69,7 @@ export class CcxtPseudoSocket implements Socket, LaneOwner {
     this.#wsUrl = overrideOf(url, id)
     this.#restUrl = restUrl
     this.#generations = instruments.map(() => 0)
-    this.#open().catch((error) => this.#end(messageOf(error)))
+    this.#open().catch((error) => this.#end(textOf(error)))
   }
 
   async #open(): Promise<void> {
@@ -76,9 +77,12 @@ export class CcxtPseudoSocket implements Socket, LaneOwner {
     const { default: loaded } = await this.#row.load()
     // ccxt's own declarations are looser than what is used of it.
     this.#make = loaded as CcxtConstructor
-    this.#markets = this.#row.loadsMarkets === true
-      ? await this.#listing()
-      : this.#instruments.map((instrument) => marketOf(instrument, this.#exchange()))
+    if (this.#row.loadsMarkets === true) {
+      this.#markets = await this.#listing()
+    } else {
+      const exchange = this.#exchange()
+      this.#markets = this.#instruments.map((instrument) => marketOf(instrument, exchange))
+    }
     if (!this.#isEnded) this.#events.opened()
   }
 
@@ -225,9 +229,4 @@ export class CcxtPseudoSocket implements Socket, LaneOwner {
 export function chosen(depths: readonly number[] | undefined, wanted: number): number | undefined {
   if (depths === undefined) return undefined
   return depths.find((depth) => wanted > 0 && depth >= wanted) ?? depths.at(-1)
-}
-
-function messageOf(error: unknown): string {
-  const text = error instanceof Error ? error.message : String(error)
-  return text.replaceAll(/\s+/g, ' ').slice(0, 400)
 }

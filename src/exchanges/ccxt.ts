@@ -65,7 +65,7 @@ export function ccxtAdapter(exchange: string): Adapter | undefined {
       connectsPerSecond: 2,
       subscribeWithinMs: 60_000,
       // ccxt looks after its sockets itself; a quiet one answers its pings every 30 s.
-      staleMs: 90_000,
+      staleMs: row.silenceMs ?? 90_000,
       frameBytesMax: 256 * 1024 * 1024,
     },
     url: () => placeholderUrl(exchange),

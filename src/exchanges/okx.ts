@@ -46,19 +46,21 @@ const BOOKS = new Literal('{"arg":{"channel":"books","instId":"')
 const UPDATE = new Literal('update","data":[{"asks":[')
 const SNAPSHOT = new Literal('snapshot","data":[{"asks":[')
 const BIDS = new Literal(',"bids":[')
-/** Behind the size: a field that is always 0. */
-const ORDERS = new Literal(',"0","')
-const LEVEL_END = new Literal('"]')
 const TIME = new Literal(',"ts":"')
 const CHECKSUM = new Literal(',"checksum":')
 const SEQUENCE = new Literal(',"seqId":')
 const PREVIOUS = new Literal(',"prevSeqId":')
 const END = new Literal('}]}')
-const QUOTE = 0x22
 const COMMA = 0x2c
 const MINUS = 0x2d
-const OPEN = 0x5b
 const CLOSE = 0x5d
+/** `byte ^ ZERO` is the digit, or above 9 when the byte is none. */
+const ZERO = 0x30
+/** What stands between the values of a level, the first byte lowest: `["`, `,"`, `,"0"`, `"]`. */
+const LEVEL_OPEN = 0x225b
+const NEXT_TEXT = 0x222c
+const ZERO_TEXT = 0x2230222c
+const LEVEL_CLOSE = 0x5d22
 
 /** The book of an instrument, as far as this socket is concerned. */
 const SUSPECT = 0
@@ -278,22 +280,33 @@ class OkxSession implements Session {
     if (scanner.byte(CLOSE)) return true
     const changes = this.changes
     const { priceDecimals, sizeDecimals } = instrument
+    const { bytes, view } = scanner
     for (let i = changes.count;; i++) {
       if (i === changes.side.length) changes.grow()
-      if (!scanner.byte(OPEN) || !scanner.byte(QUOTE)) return false
+      if (view.getInt16(scanner.at, true) !== LEVEL_OPEN) return false
+      scanner.at += 2
       let price = scanner.decimal(priceDecimals)
       if (!(price >= 0)) {
         if (price < 0) return false
         price = exact(scanner.decimalText(), priceDecimals, changes.widePrice, i)
       }
-      if (!scanner.byte(COMMA) || !scanner.byte(QUOTE)) return false
+      if (view.getInt16(scanner.at, true) !== NEXT_TEXT) return false
+      scanner.at += 2
       let size = scanner.decimal(sizeDecimals)
       if (!(size >= 0)) {
         if (size < 0) return false
         size = exact(scanner.decimalText(), sizeDecimals, changes.wideSize, i)
       }
-      if (!scanner.literal(ORDERS) || scanner.unsigned() < 0) return false
-      if (!scanner.literal(LEVEL_END)) return false
+      // A field that is always 0, then the number of orders.
+      let at = scanner.at
+      if (view.getInt32(at, true) !== ZERO_TEXT || view.getInt16(at + 4, true) !== NEXT_TEXT) {
+        return false
+      }
+      at += 6
+      if ((bytes[at] ^ ZERO) > 9) return false
+      while ((bytes[at] ^ ZERO) <= 9) at++
+      if (view.getInt16(at, true) !== LEVEL_CLOSE) return false
+      scanner.at = at + 2
       changes.side[i] = side
       changes.price[i] = price
       changes.size[i] = size

@@ -5,6 +5,7 @@ import type { Market as UnifiedMarket } from 'ccxt'
 import { overrideEndpoint } from '../core/endpoint.ts'
 import { EXIT, ObfeedError } from '../core/errors.ts'
 import type { Market } from '../core/instrument.ts'
+import type { MarketSource } from '../exchanges/adapter.ts'
 import { ccxtClasses } from '../exchanges/ccxt-classes.ts'
 import { adapters } from '../exchanges/index.ts'
 
@@ -48,6 +49,7 @@ const sources: Readonly<Record<string, Source>> = {
   },
 }
 
+const OTHER_SHAPE = 'an answer of another shape than is known'
 const NO_MARKET = 'the answer lists no spot market'
 const TIMEOUT_MS = 10_000
 /** Waits before the second and third attempt: a network that is just coming up. */
@@ -70,15 +72,16 @@ export async function loadMarkets(
   if (native !== undefined && options.throughCcxt !== true) {
     const urls = native.urls.map((url) => redirect(url, options.restUrl))
     const timeoutMs = options.timeoutMs ?? TIMEOUT_MS
-    const answers = await Promise.all(urls.map((url) => requestJson(exchange, url, timeoutMs)))
+    const answers = await Promise.all(
+      urls.map((url) => requestPages(exchange, url, timeoutMs, native)),
+    )
     const markets = native.parse(answers)
     if (markets?.length === 0) throw unavailable(exchange, urls[0]!, NO_MARKET)
-    // An answer of another shape: perhaps ccxt knows it already.
-    return markets ?? await loadThroughCcxt(
-      exchange,
-      options,
-      new Map(urls.map((url, i) => [url, answers[i]])),
-    )
+    if (markets !== undefined) return markets
+    // An answer of another shape: perhaps ccxt knows it already. Only where its ids are the adapter's.
+    if (sources[exchange] === undefined) throw unavailable(exchange, urls[0]!, OTHER_SHAPE)
+    const known = new Map(urls.map((url, i) => [url, answers[i]]))
+    return await loadThroughCcxt(exchange, options, known)
   }
   return await loadThroughCcxt(exchange, options)
 }
@@ -102,7 +105,7 @@ export async function loadVolumes(
   const timeoutMs = options.timeoutMs ?? TIMEOUT_MS
   const answers = await Promise.all(urls.map((url) => requestJson(exchange, url, timeoutMs)))
   const volumes = native.parse(answers, markets)
-  if (volumes === undefined) throw unavailable(exchange, urls[0]!, 'an answer of another shape')
+  if (volumes === undefined) throw unavailable(exchange, urls[0]!, OTHER_SHAPE)
   return volumes
 }
 
@@ -219,6 +222,28 @@ function decimalsOf(precision: number | undefined, mode: number | undefined): nu
 }
 
 // -- requests
+
+/** A list that goes on for so many pages does not end. */
+const PAGES_MAX = 50
+
+/** One answer, or all its pages where the source knows how they go on. */
+async function requestPages(
+  exchange: string,
+  url: string,
+  timeoutMs: number,
+  source: MarketSource,
+): Promise<unknown> {
+  const first = await requestJson(exchange, url, timeoutMs)
+  if (source.next === undefined) return first
+  const pages = [first]
+  for (let more = source.next(first); more !== undefined; more = source.next(pages.at(-1))) {
+    if (pages.length === PAGES_MAX) {
+      throw unavailable(exchange, url, `more than ${PAGES_MAX} pages`)
+    }
+    pages.push(await requestJson(exchange, url + more, timeoutMs))
+  }
+  return pages
+}
 
 /** ccxt appends paths to its addresses: one without a closing slash must stay so. */
 function redirect(url: string, restUrl: string | undefined): string {

@@ -96,7 +96,8 @@ class BitfinexModel implements Model {
     if (this.#channels[index] !== undefined) {
       return this.#event({ ...asked, event: 'error', msg: 'subscribe: dup', code: 10_301, pair })
     }
-    const chanId = this.#nextChannel++
+    // Numbers are used again, and now and then they are not.
+    const chanId = index % 2 === 0 ? 232_954 + index : this.#nextChannel++
     this.#channels[index] = chanId
     // Its heart may beat first.
     if (index % 2 === 0) this.#push('control', -1, '"hb"', chanId)

@@ -383,6 +383,25 @@ describe('steps', () => {
     assert.deepEqual(session.stats, { scannerFallbacks: 0, unknownFrames: 0, duplicates: 0 })
   })
 
+  test('7: the number of a channel may be used again', () => {
+    const { session, listener } = started()
+    session.resync(0)
+    give(session, update(7, 3), unsubscribed(7), update(7, 4), frame(7, '"hb"', 5))
+    give(session, subscribed(7, 'tBTCUSD'), update(7, 6), snapshot(7, 7), update(7, 8))
+    assert.deepEqual(listener.outputs.map(({ nonce }) => nonce), [7, 8])
+    session.resync(0)
+    // By another symbol, too.
+    give(session, unsubscribed(7), subscribed(17, 'tBTCUSD'), snapshot(17, 9))
+    session.resync(1)
+    give(session, unsubscribed(8), subscribed(7, 'tETHF0:USTF0'), snapshot(7, 10), update(7, 11))
+    assert.deepEqual(listener.outputs.slice(2).map(({ index, nonce }) => [index, nonce]), [
+      [0, 9],
+      [1, 10],
+      [1, 11],
+    ])
+    assert.deepEqual(listener.suspects, [])
+  })
+
   test('7: what is not answered is asked for again', () => {
     const { session, listener } = started()
     session.resync(0)
@@ -397,7 +416,7 @@ describe('steps', () => {
     session.resync(0)
     assert.deepEqual(requests(listener).slice(3), ['subscribe tBTCUSD'])
     const twice = error({ msg: 'subscribe: dup', code: 10_301, symbol: 'tBTCUSD', pair: 'BTCUSD' })
-    give(session, subscribed(9, 'tBTCUSD'), twice, snapshot(9, 3), update(9, 4))
+    give(session, twice, subscribed(9, 'tBTCUSD'), twice, snapshot(9, 3), update(9, 4))
     assert.deepEqual(listener.outputs.map(({ nonce }) => nonce), [3, 4])
     assert.deepEqual(listener.failures, [])
     assert.equal(listener.sent.length, 4)
@@ -470,7 +489,6 @@ describe('steps', () => {
         [0, 9],
         [1, 10],
       ])
-      // Those that were asked for before the maintenance may never be answered.
     }
   })
 

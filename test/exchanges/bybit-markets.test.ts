@@ -168,6 +168,11 @@ async function judged(
   }))
 }
 
+/** Each answer the only page of its list. */
+function parse(answers: readonly unknown[]): Market[] | undefined {
+  return source.parse(answers.map((answer) => [answer]))
+}
+
 /** What a request is about, in any order of its parameters. */
 function keyOf(url: string): string {
   const { host, pathname, searchParams } = new URL(url)
@@ -177,13 +182,13 @@ function keyOf(url: string): string {
 
 describe('markets', () => {
   test('are read as ccxt reads them, market by market', async () => {
-    const native = source.parse(ANSWERS)
+    const native = parse(ANSWERS)
     assert.deepEqual(native, await judged(ANSWERS))
     assert.equal(native!.length, SPOT.length + LINEAR.length + 1 + INVERSE.length)
   })
 
   test('symbols, steps and states', () => {
-    const markets = source.parse(ANSWERS)!
+    const markets = parse(ANSWERS)!
     const row = (symbol: string) => {
       const market = markets.find((one) => one.symbol === symbol)
       assert.ok(market !== undefined, symbol)
@@ -214,21 +219,17 @@ describe('markets', () => {
     ])
   })
 
-  test('a list that goes on elsewhere is left to ccxt', async () => {
-    for (const at of [1, 2, 3]) {
-      const answers = [...ANSWERS]
-      const category = at === 3 ? 'inverse' : 'linear'
-      answers[at] = answer(category, LINEAR, 'first%3D1%26last%3D2')
-      assert.equal(source.parse(answers), undefined)
+  test('a list that goes on on further pages is read to its end', () => {
+    const cursor = 'first%3D1%26last%3D2'
+    const first = answer('linear', LINEAR.slice(0, 4), cursor)
+    assert.equal(source.next!(first), `&cursor=${cursor}`)
+    const last = answer('linear', LINEAR.slice(4), '')
+    for (const answer of [last, ANSWERS[0], undefined, {}, { result: 7 }]) {
+      assert.equal(source.next!(answer), undefined)
     }
-    const answers = [...ANSWERS]
-    answers[1] = answer('linear', LINEAR.slice(0, 4), 'next')
-    const pages = { next: answer('linear', LINEAR.slice(4), '') }
-    const all = await judged(answers, pages)
-    assert.deepEqual(
-      all.map(({ symbol }) => symbol).sort(),
-      source.parse(ANSWERS)!.map(({ symbol }) => symbol).sort(),
-    )
+    const answers: unknown[][] = ANSWERS.map((one) => [one])
+    assert.deepEqual(source.parse(answers.with(1, [first, last])), parse(ANSWERS))
+    assert.equal(source.parse(answers.with(1, [first, { result: null }])), undefined)
   })
 
   test('answers of another shape are none', () => {
@@ -247,14 +248,14 @@ describe('markets', () => {
     ]
     for (const one of broken) {
       for (const at of ANSWERS.keys()) {
-        assert.equal(source.parse(ANSWERS.with(at, one)), undefined, JSON.stringify(one))
+        assert.equal(parse(ANSWERS.with(at, one)), undefined, JSON.stringify(one))
       }
     }
     for (const deliveryTime of ['soon', '-5', '1e300']) {
       const row = contract('A', 'LinearFutures', 'A', 'USDT', 'USDT', { deliveryTime })
-      assert.equal(source.parse(ANSWERS.with(1, answer('linear', [row]))), undefined)
+      assert.equal(parse(ANSWERS.with(1, answer('linear', [row]))), undefined)
     }
-    assert.equal(source.parse(ANSWERS.slice(0, 4)), undefined)
+    assert.equal(parse(ANSWERS.slice(0, 4)), undefined)
   })
 })
 
@@ -275,7 +276,7 @@ describe('volumes', () => {
 
   test('of the last day in the quote currency, segment by segment', () => {
     assert.equal(volumes.urls.length, answers.length)
-    const markets = source.parse(ANSWERS)!
+    const markets = parse(ANSWERS)!
     const found = volumes.parse(answers, markets)!
     assert.equal(found.size, markets.length)
     assert.equal(found.get('BTC/USDT'), 141903890.4)
@@ -287,7 +288,7 @@ describe('volumes', () => {
   })
 
   test('answers of another shape are none', () => {
-    const markets = source.parse(ANSWERS)!
+    const markets = parse(ANSWERS)!
     for (const one of [undefined, null, {}, { result: {} }, answer('spot', [7 as never])]) {
       for (const at of answers.keys()) {
         assert.equal(volumes.parse(answers.with(at, one), markets), undefined)

@@ -631,7 +631,7 @@ describe('frames', () => {
 
   test('numbers beyond 2^53 are followed to the last digit', () => {
     const { session, listener } = open(BTC)
-    let texts: (string | undefined)[] = []
+    const texts: (string | undefined)[] = []
     for (const kind of ['snapshot', 'delta'] as const) {
       const inner = listener[kind].bind(listener)
       listener[kind] = (index: number, changes: LevelChanges) => {
@@ -651,13 +651,16 @@ describe('frames', () => {
     assert.equal(listener.suspects.length, 0)
     assert.deepEqual(texts, [LONG, LONG, LONGER, undefined, undefined])
     assert.equal(session.stats.duplicates, 1)
-    texts = []
-    give(session, renumber(update(1, 1), LONG, '8'))
-    // Equal as doubles, and yet not the same.
-    assert.equal(Number('9007199254740992'), Number(LONG))
-    give(session, renumber(update(1, 1), LONGER, '9007199254740992'))
-    assert.deepEqual(reasons(listener), [[0, 'gap']])
-    assert.match(listener.suspects[0].detail, /9007199254740992 was received, 9007199254740993 was/)
+    // Equal as doubles, and yet not the same: no link, and no repetition either.
+    const near = '9007199254740992'
+    assert.equal(Number(near), Number(LONG))
+    for (const [seqId, prevSeqId] of [[LONGER, near], [near, '8']]) {
+      const other = open(BTC)
+      give(other.session, snapshot(8), renumber(update(1, 1), LONG, '8'))
+      give(other.session, renumber(update(1, 1), seqId, prevSeqId))
+      assert.deepEqual(reasons(other.listener), [[0, 'gap']])
+      assert.match(other.listener.suspects[0].detail, / was received, 9007199254740993 was/)
+    }
   })
 
   test('wide values stay exact and cost only themselves', () => {
@@ -825,7 +828,7 @@ describe('the byte scanner and the JSON route', () => {
       fc.property(frameText, scales, (text, instruments) => {
         assertRoutesAgree(encoder.encode(text), instruments)
       }),
-      { numRuns: 1500 },
+      { numRuns: 600 },
     )
   })
 
@@ -842,14 +845,14 @@ describe('the byte scanner and the JSON route', () => {
           assertRoutesAgree(bytes, [BTC, ETH])
         },
       ),
-      { numRuns: 2500 },
+      { numRuns: 1200 },
     )
   })
 
   test('agree when any one byte is any other of the bytes that matter', () => {
     const text = update(100, 103, 'BTC-USDT', [['bid', '78856.05', '0.0476177'], ['ask', '9', '0']])
     const bytes = encoder.encode(text)
-    const others = encoder.encode('0 9"\\.-eZ,}][\0')
+    const others = encoder.encode('0 "\\.-,}')
     for (let at = 0; at < bytes.length; at++) {
       for (const other of others) {
         const copy = Uint8Array.from(bytes)
@@ -928,6 +931,8 @@ function replay(one: Instrument, frames: readonly Uint8Array[], lost = -1, prefi
   const space = encoder.encode(prefix)
   for (; position < frames.length; position++) {
     if (position === lost) continue
+    // Seen: what comes after does not matter.
+    if (lost > 0 && failed > 0) break
     const frame = frames[position]
     session.received(prefix === '' ? frame : Uint8Array.from([...space, ...frame]), 1)
   }
@@ -1005,7 +1010,7 @@ describe('recorded frames', { skip: !existsSync(RECORDING) }, () => {
             assert.deepEqual(tell(frames[0], bytes), tell(frames[0], slow))
           },
         ),
-        { numRuns: 300 },
+        { numRuns: 150 },
       )
     }
   })

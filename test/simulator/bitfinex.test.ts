@@ -7,7 +7,7 @@ import type { Session } from '../../src/exchanges/adapter.ts'
 import { bitfinex as adapter } from '../../src/exchanges/bitfinex.ts'
 import { bitfinex as twin } from '../../src/simulator/bitfinex.ts'
 import type { ExchangeOptions, SimulatedExchange } from '../../src/simulator/exchange.ts'
-import { parseFault } from '../../src/simulator/faults.ts'
+import type { FaultSpec } from '../../src/simulator/faults.ts'
 import type { BookTruth } from '../../src/simulator/market.ts'
 import { twinOf } from '../../src/simulator/registry.ts'
 import { bestOf, Listener, type NaiveBook } from '../exchanges/listener.ts'
@@ -262,11 +262,11 @@ describe('the stream', () => {
       // Deeper than the window, so that levels slide in and are pushed out.
       const floor = new Floor({ levels: 300, rate: 500 })
       const client = floor.open(SYMBOLS, depth)
-      for (let i = 0; i < 10; i++) {
-        floor.run(1000)
+      for (let i = 0; i < 5; i++) {
+        floor.run(700)
         floor.assertTrue(client, SYMBOLS, length)
       }
-      assert.ok(client.checksums > 200)
+      assert.ok(client.checksums > 100)
       assert.equal(client.listener.checks, client.checksums)
       assert.deepEqual(client.listener.suspects, [])
       assert.deepEqual(client.listener.failures, [])
@@ -309,7 +309,7 @@ describe('the stream', () => {
   })
 
   test('prices have five significant digits, and numbers are as JavaScript prints them', () => {
-    const floor = new Floor({ symbols: 120, rate: 2000 })
+    const floor = new Floor({ symbols: 360, rate: 2000 })
     const { products } = floor.exchange
     assert.ok(products.some(({ wireSymbol }) => wireSymbol.includes('F0:USTF0')))
     for (let from = 0; from < products.length; from += 20) {
@@ -502,12 +502,12 @@ describe('REST', () => {
 
 describe('faults', () => {
   /** Runs with a fault and repairs, then all is true again. */
-  function survived(text: string, ms = 4000): { floor: Floor; client: Client } {
+  function survived(spec: FaultSpec, ms = 4000): { floor: Floor; client: Client } {
     const floor = new Floor({ levels: 120 }, true)
     const client = floor.open()
     floor.run(500)
     floor.assertTrue(client)
-    floor.exchange.inject(parseFault(text, twin.rules.faults))
+    floor.exchange.inject(spec)
     for (let passed = 0; passed < ms; passed += 500) {
       floor.run(500)
       floor.repair(client)
@@ -522,11 +522,17 @@ describe('faults', () => {
   }
 
   test('crossed books and wrong snapshots are found by the checksum', () => {
-    for (const text of ['crossed:once', 'wrong-snapshot:once', 'wrong-snapshot:missing:once']) {
+    const faults: FaultSpec[] = [
+      { kind: 'crossed' },
+      { kind: 'wrong-snapshot' },
+      { kind: 'wrong-snapshot', variant: 'missing' },
+    ]
+    for (const fault of faults) {
+      const text = JSON.stringify(fault)
       const floor = new Floor({ rate: 400 }, true)
       const client = floor.open()
-      if (text.startsWith('crossed')) floor.run(500)
-      floor.exchange.inject(parseFault(text, twin.rules.faults))
+      if (fault.kind === 'crossed') floor.run(500)
+      floor.exchange.inject(fault)
       floor.run(3000)
       assert.equal(floor.exchange.declared.length, 1, text)
       assert.deepEqual(client.listener.suspects.map(({ reason }) => reason), ['checksum'], text)
@@ -538,7 +544,7 @@ describe('faults', () => {
   })
 
   test('a delisted pair ends alone', () => {
-    const { floor, client } = survived('delist:SHIB/USD')
+    const { floor, client } = survived({ kind: 'delist', symbol: 'SHIB/USD' })
     const { suspects, failures, books } = client.listener
     assert.deepEqual([...new Set(suspects.map(({ index }) => index))], [1])
     assert.ok(failures.length > 0)
@@ -551,7 +557,7 @@ describe('faults', () => {
     const floor = new Floor({}, true)
     const client = floor.open()
     floor.run(500)
-    floor.exchange.inject(parseFault('restart:once', twin.rules.faults))
+    floor.exchange.inject({ kind: 'restart' })
     floor.run(9_000)
     assert.equal(client.listener.retirements.length, 1)
     floor.assertTrue(client)
@@ -564,7 +570,7 @@ describe('faults', () => {
     const floor = new Floor({}, true)
     const client = floor.open()
     floor.run(500)
-    floor.exchange.inject(parseFault('maintenance:once', twin.rules.faults))
+    floor.exchange.inject({ kind: 'maintenance' })
     floor.run(100)
     assert.deepEqual(client.listener.suspects.map(({ reason }) => reason), [
       'stale',
@@ -590,7 +596,7 @@ describe('faults', () => {
     const floor = new Floor({ rate: 0 })
     const client = floor.connect()
     floor.say(client, SETTINGS)
-    floor.exchange.inject(parseFault('maintenance:once', twin.rules.faults))
+    floor.exchange.inject({ kind: 'maintenance' })
     floor.run(100)
     floor.say(client, subscribe('tBTCUSD'))
     assert.equal(floor.exchange.violations.length, 0, 'it may have been on its way')
@@ -608,9 +614,16 @@ describe('faults', () => {
   })
 
   test('the others: all is true again in the end', () => {
-    for (const text of ['stall:once', 'refuse:3', 'ignore:2', 'slow:300ms:5']) {
+    const faults: FaultSpec[] = [
+      { kind: 'stall' },
+      { kind: 'refuse', count: 3 },
+      { kind: 'ignore', count: 2 },
+      { kind: 'slow', delayMs: 300, count: 5 },
+    ]
+    for (const fault of faults) {
+      const text = JSON.stringify(fault)
       const floor = new Floor({ levels: 60 }, true)
-      floor.exchange.inject(parseFault(text, twin.rules.faults))
+      floor.exchange.inject(fault)
       const client = floor.open()
       floor.run(1000)
       for (let i = 0; i < 6; i++) {

@@ -95,7 +95,7 @@ class Floor {
 
   /** As the adapter reads the lists. */
   markets(): Market[] {
-    const markets = adapter.markets!.parse(adapter.markets!.urls.map((url) => this.get(url)))
+    const markets = adapter.markets!.parse(adapter.markets!.urls.map((url) => [this.get(url)]))
     assert.ok(markets !== undefined)
     return markets
   }
@@ -211,26 +211,24 @@ describe('the stream', () => {
   })
 
   test('the real session has the true book, in each segment and depth', () => {
-    for (const pushMs of [0, 20]) {
-      for (const depth of [50, 200]) {
-        const floor = new Floor({ symbols: ALL, levels: 220, rate: 500, updates: 6, pushMs })
-        const groups = [SPOT, LINEAR, INVERSE]
-        const clients = groups.map((symbols) => floor.open(symbols, depth))
-        for (let i = 0; i < 20; i++) {
-          floor.run(100)
-          groups.forEach((symbols, at) => floor.assertTrue(clients[at]!, symbols, depth))
-        }
-        for (const { listener, session } of clients) {
-          assert.deepEqual(listener.suspects, [])
-          assert.deepEqual(listener.failures, [])
-          assert.deepEqual(session!.stats, {
-            scannerFallbacks: 0,
-            unknownFrames: 0,
-            duplicates: 0,
-          })
-        }
-        assert.deepEqual(floor.exchange.violations, [])
+    for (const [pushMs, depth] of [[0, 50], [20, 200]] as const) {
+      const floor = new Floor({ symbols: ALL, levels: 220, rate: 500, updates: 6, pushMs })
+      const groups = [SPOT, LINEAR, INVERSE]
+      const clients = groups.map((symbols) => floor.open(symbols, depth))
+      for (let i = 0; i < 8; i++) {
+        floor.run(100)
+        groups.forEach((symbols, at) => floor.assertTrue(clients[at]!, symbols, depth))
       }
+      for (const { listener, session } of clients) {
+        assert.deepEqual(listener.suspects, [])
+        assert.deepEqual(listener.failures, [])
+        assert.deepEqual(session!.stats, {
+          scannerFallbacks: 0,
+          unknownFrames: 0,
+          duplicates: 0,
+        })
+      }
+      assert.deepEqual(floor.exchange.violations, [])
     }
   })
 
@@ -241,7 +239,7 @@ describe('the stream', () => {
     const book = new Map<string, string>()
     let slid = 0
     const sizeOf = (side: string) => [...book.keys()].filter((key) => key.startsWith(side)).length
-    for (let i = 0; i < 400; i++) {
+    for (let i = 0; i < 1500; i++) {
       floor.exchange.advance(1, floor.nowMs)
       floor.pump()
     }
@@ -256,6 +254,8 @@ describe('the stream', () => {
       }
     }
     assert.ok(slid > 500)
+    const isEmpty = ({ data }: Reply) => data!.b.length + data!.a.length === 0
+    assert.ok(client.data.some(isEmpty), 'now and then nothing has changed')
   })
 
   test('u counts the frames of a topic for all its listeners, seq rises', () => {
@@ -528,7 +528,9 @@ describe('the rules', () => {
     for (const path of ['/', '/v5/public/option', '/v5/private', '/v5/public/spot/x']) {
       assert.equal(other.exchange.connect(other.nowMs, path), -2, path)
     }
-    assert.equal(twin.rules.limits.connects!.count / 300, 500 / 300)
+    const { connects, connectionsOpen } = twin.rules.limits
+    assert.deepEqual([connects, connectionsOpen], [{ count: 500, perMs: 300_000 }, 1000])
+    assert.ok(adapter.limits.connectsPerSecond * 300 <= connects!.count)
   })
 
   test('a client that says nothing is dropped, one that pings is not', () => {
@@ -563,6 +565,8 @@ describe('faults', () => {
     const client = floor.open(LINEAR)
     floor.run(300)
     floor.assertTrue(client, LINEAR, 50)
+    // Some changes wait again to be sent.
+    floor.run(30)
     floor.exchange.inject({ kind })
     return { floor, client }
   }
@@ -599,8 +603,17 @@ describe('faults', () => {
 
   test('restart, with changes still to be sent', () => {
     const { floor, client } = struck('restart', { pushMs: 50 })
-    floor.run(500)
-    assert.equal(client.listener.outputs.filter(({ nonce }) => nonce === 1).length, 1)
+    floor.exchange.inject({ kind: 'restart', probability: 0.2 })
+    for (let i = 0; i < 50; i++) {
+      floor.run(10)
+      LINEAR.forEach((symbol, index) => {
+        const { nonce } = client.listener.outputs.findLast((one) => one.index === index)!
+        const [truth] = floor.exchange.truthAtNonce(symbol, client.id, nonce, 50)
+        assert.deepEqual(client.listener.books[index], naive(truth!))
+      })
+    }
+    // Each topic once: the next time is after many frames.
+    assert.equal(client.listener.outputs.filter(({ nonce }) => nonce === 1).length, 4)
     assert.deepEqual(client.listener.suspects, [])
     floor.assertTrue(client, LINEAR, 50)
   })
@@ -627,6 +640,7 @@ describe('faults', () => {
     }
     runs.push(books)
     assert.ok(runs.length >= 3, `${runs.length} runs`)
+    for (const run of runs.slice(1, -1)) assert.ok(Math.max(...run.keys()) >= 200, 'long enough')
     const compare = (nonce: number, book: NaiveBook) => {
       const truths = floor.exchange.truthAtNonce(symbol, 'any', nonce, 50).map(naive)
       assert.ok(truths.some((truth) => isEqual(truth, book)), `nonce ${nonce}`)
@@ -641,6 +655,7 @@ describe('faults', () => {
     const version = floor.exchange.versionAtNonce(symbol, client.id, nonce)
     assert.deepEqual(naive(floor.exchange.bookAt(symbol, version, 50)!), book)
     assert.equal(floor.exchange.versionAtNonce(symbol, client.id, 10_000_000), -1)
+    assert.deepEqual(floor.exchange.truthAtNonce(symbol, 'any', nonce + 100, 50), [], 'never sent')
     assert.equal(floor.exchange.versionAtNonce('X', client.id, nonce), -1)
   })
 
@@ -652,6 +667,29 @@ describe('faults', () => {
     assert.equal(snapshots.length, 1)
     assert.deepEqual(client.listener.suspects, [])
     floor.assertTrue(client, LINEAR, 50)
+  })
+
+  test('either makes up for a snapshot that lacked a level, and for a stall', () => {
+    for (const kind of ['restart', 'resend']) {
+      const { floor, client } = struck('nothing')
+      floor.exchange.inject({ kind: 'wrong-snapshot', variant: 'missing', count: 4 })
+      client.session!.resyncAll!(LINEAR.map((_, index) => index))
+      floor.pump()
+      floor.run(100)
+      const isTainted = (index: number) =>
+        floor.exchange.isTainted(
+          LINEAR[index]!,
+          client.id,
+          client.listener.outputs.findLast((one) => one.index === index)!.nonce,
+        )
+      assert.ok(LINEAR.every((_, index) => isTainted(index)))
+      floor.exchange.inject({ kind: 'stall', count: 4, probability: 0.5 })
+      floor.run(300)
+      floor.exchange.inject({ kind, count: 40, probability: 1 })
+      floor.run(500)
+      assert.ok(!LINEAR.some((_, index) => isTainted(index)))
+      floor.assertTrue(client, LINEAR, 50)
+    }
   })
 
   test('stall: silent until subscribed anew', () => {
@@ -830,6 +868,11 @@ describe('REST', () => {
     assert.equal(get('orderbook?category=linear&symbol=X').retCode, 10001)
     const { b, a } = get('orderbook?category=linear&symbol=BTCUSDT&limit=3').result
     assert.deepEqual([b.length, a.length], [3, 3])
+    const deep = new Floor({ symbols: ['BTC/USDT', 'BTC/USDT:USDT'], rate: 0, levels: 700 })
+    for (const [category, most] of [['spot', 200], ['linear', 500]] as const) {
+      const path = `/v5/market/orderbook?category=${category}&symbol=BTCUSDT&limit=900`
+      assert.equal((deep.get(path) as Body).result.b.length, most)
+    }
     assert.equal(get('time').retCode, 0)
     const missing = floor.exchange.rest('/v5/order', new URLSearchParams(), floor.nowMs)
     assert.equal(missing.status, 404)

@@ -206,6 +206,25 @@ describe('the stream', () => {
     assert.ok(floor.exchange.truth('BTC-USDT')!.bids.length > DEPTH)
   })
 
+  test('a snapshot has the number of the last frame, also when unseen changes came since', () => {
+    const floor = new Floor({ levels: 900, updates: 1, seed: 9, symbols: ['BTC/USDT'] })
+    const client = floor.subscribed(['BTC-USDT'])
+    let unseen = 0
+    for (let i = 0; i < 400 && unseen < 5; i++) {
+      const before = client.frames.length
+      floor.exchange.advance(1, floor.nowMs)
+      if (client.frames.length > before) continue
+      unseen++
+      floor.nowMs += 1000
+      const late = floor.subscribed(['BTC-USDT'])
+      assert.equal(late.seqIds.get('BTC-USDT'), client.seqIds.get('BTC-USDT'))
+      while (late.updates('BTC-USDT').length === 0) floor.exchange.advance(1, floor.nowMs)
+      assert.equal(late.gaps, 0)
+      floor.assertTrue(late, ['BTC-USDT'])
+    }
+    assert.equal(unseen, 5)
+  })
+
   test('irregular steps, equal on all connections; the truth as of a number', () => {
     const floor = new Floor({ rate: 300, seed: 4 })
     const [one, other] = [floor.subscribed(), floor.subscribed(['BTC-USDT'])]
@@ -370,12 +389,14 @@ describe('faults', () => {
   const fault = (text: string): FaultSpec => parseFault(text, Object.keys(okx.rules.faults!))
 
   test('the notice, and the end 60 s later', () => {
-    const floor = new Floor({ rate: 50, faults: [fault('notice')] })
+    const floor = new Floor({ rate: 50, faults: [fault('notice'), fault('notice')] })
     const client = floor.subscribed()
-    const [notice] = client.events('notice')
+    floor.run(1000)
+    const [notice, ...more] = client.events('notice')
+    assert.deepEqual(more, [], 'said once')
     assert.equal(notice!.code, '64008')
     assert.match(notice!.msg!, /service upgrade/)
-    floor.run(59_000, 500)
+    floor.run(58_000, 500)
     assert.deepEqual(floor.closed, [])
     floor.assertTrue(client)
     floor.run(2_000, 500)

@@ -18,6 +18,9 @@ async function started(options: Partial<SimulatorOptions> = {}): Promise<Simulat
   return simulator
 }
 
+/** Megabytes pass: on a busy machine that takes a while. */
+const PATIENT = { timeout: 70_000 }
+
 interface Remote extends NaiveClient {
   readonly ws: WebSocket
   status: 'connecting' | 'open' | 'closed'
@@ -143,7 +146,7 @@ describe('the server', () => {
     await until('no more faults', () => third.frames.length > 30)
   })
 
-  test('a client that does not read is cut off, the others are served', async () => {
+  test('a client that does not read is cut off, the others are served', PATIENT, async () => {
     const simulator = await started({
       rate: 2000,
       updates: 200,
@@ -161,13 +164,17 @@ describe('the server', () => {
     assert.equal(reader.gaps, 0)
   })
 
-  test('an endless stream of snapshots waits for the client, nothing is lost', async () => {
-    const simulator = await started({ symbols: 30, levels: 4000, rate: 200 })
-    const ids = simulator.exchange.products.map((product) => product.wireSymbol)
-    const client = connect(simulator.wsUrl, [level2(...ids)])
-    await until('30 snapshots', () => client.bids.size === 30, 15_000)
-    assert.equal(client.gaps, 0)
-  })
+  test(
+    'an endless stream of snapshots waits for the client, nothing is lost',
+    PATIENT,
+    async () => {
+      const simulator = await started({ symbols: 30, levels: 4000, rate: 200 })
+      const ids = simulator.exchange.products.map((product) => product.wireSymbol)
+      const client = connect(simulator.wsUrl, [level2(...ids)])
+      await until('30 snapshots', () => client.bids.size === 30, 15_000)
+      assert.equal(client.gaps, 0)
+    },
+  )
 
   test('a taken port is said', async () => {
     const simulator = await started()

@@ -85,7 +85,7 @@ describe('binance behind a socket', () => {
       faults: [{ kind: 'rest-error', after: 1 }, {
         kind: 'rest-error',
         variant: 'timeout',
-        after: 2,
+        after: 1,
       }],
     })
     const url = `${restUrl}/api/v3/depth?symbol=BTCUSDT&limit=5`
@@ -159,6 +159,8 @@ describe('stock ccxt', () => {
         rate: 300,
         levels: 60,
         pushMs: 20,
+        // ccxt does not look whether a snapshot is older than what it has buffered.
+        restLag: { older: 0, newer: 2 },
       })
       const types = [isSpot ? 'spot' : 'linear']
       const client = new ccxt.pro[exchange]({
@@ -175,7 +177,7 @@ describe('stock ccxt', () => {
         ws: {
           ...api['ws'] as object,
           spot: `${wsUrl}/ws`,
-          future: `${wsUrl}/public/ws`,
+          future: `${wsUrl}/ws`,
         },
       }
       await client.loadHttpProxyAgent()
