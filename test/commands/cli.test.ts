@@ -40,7 +40,7 @@ function obfeed(
   return new Promise((done) => child.on('close', (code) => done({ stdout, stderr, code })))
 }
 
-const COMMANDS = ['run', 'plan', 'validate', 'tap', 'simulate', 'bench', 'version']
+const COMMANDS = ['run', 'plan', 'validate', 'map', 'list', 'tap', 'simulate', 'bench', 'version']
 
 let folder = ''
 let server: Server
@@ -116,7 +116,7 @@ describe('help', () => {
       assert.match(stdout, /\n\nFlags:\n {2}-/)
       assert.match(stdout, /\n\nExamples:\n {2}obfeed /)
       assert.match(stdout, /\n\nExit codes:\n {2}0 +done/)
-      const writes = command === 'run' || command === 'simulate'
+      const writes = ['run', 'simulate', 'map'].includes(command)
       assert.equal(/\n {2}73 +an output cannot be written/.test(stdout), writes)
     })
   }
@@ -134,6 +134,17 @@ describe('usage', () => {
     [['plan', '--map', 'map.json'], /^obfeed: --exchange is missing, expected an exchange id/],
     [['plan', '--exchange', 'coinbsae', '--map', 'map.json'], /did you mean coinbase\?/],
     [['version', 'now'], /^obfeed: "now" was not expected after `obfeed version`; remove it\n$/],
+    [['list'], /^obfeed: <what> is missing, expected `obfeed list <what>`\n$/],
+    [['list', 'books'], /^obfeed: what to list was "books", expected exchanges\n$/],
+    [
+      ['plan', '--exchange', 'alpaca', '--map', 'map.json'],
+      /^obfeed: exchange was "alpaca", which cannot be served: .*API keys/,
+    ],
+    [
+      ['plan', '--exchange', 'gate', '--map', 'map.json', '--engine', 'native'],
+      /^obfeed: exchange was "gate", expected one of binance, /,
+    ],
+    [['map', '--exchange', 'coinbase', '--top', '0'], /--top was "0", expected an integer from 1/],
     [['simulate'], /^obfeed: <exchange> is missing, expected `obfeed simulate <exchange>`\n$/],
     [[], /^obfeed: --exchange is missing/],
   ]
