@@ -19,9 +19,11 @@
  *    have been a change of any book, so all of the socket are suspect.
  * 4. Sizes below zero and `NaN` have been seen: such a level is no news and is passed over.
  * 5. A time in the year 1 stands for the one before it.
- * 6. Resync: unsubscribe and subscribe the products; the next snapshot makes one live again. One that
+ * 6. A refusal names products: all others that wait are asked for again, as they may have been in the
+ *    refused message.
+ * 7. Resync: unsubscribe and subscribe the products; the next snapshot makes one live again. One that
  *    was under way already is the exchange's book too, and the next one replaces it.
- * 7. An acknowledgement lists all that is subscribed on the connection. A live product that was on an
+ * 8. An acknowledgement lists all that is subscribed on the connection. A live product that was on an
  *    earlier list, is not on the newest, and has sent nothing for two calls of `heartbeat`, is on a
  *    dead subscription.
  */
@@ -372,7 +374,10 @@ class CoinbaseExchangeSession implements Session {
       )
       return
     }
+    const wasWaiting = [...named].some((index) => this.states[index] === WAITING)
     for (const index of named) this.states[index] = SUSPECT
+    // One bad product has its whole message refused. Each repetition asks for fewer.
+    if (wasWaiting) this.requestWaiting()
     for (const index of named) {
       const { symbol, wireSymbol } = this.instruments[index]
       this.output.fail(
@@ -384,6 +389,12 @@ class CoinbaseExchangeSession implements Session {
         ),
       )
     }
+  }
+
+  private requestWaiting(): void {
+    const ids = [...this.products].filter(([, index]) => this.states[index] === WAITING)
+      .map(([id]) => id)
+    this.request('subscribe', ids, ['level2_batch', 'heartbeat'])
   }
 
   private abandon(error: ObfeedError): void {
@@ -552,6 +563,8 @@ export const coinbaseexchange: Adapter = {
     subscribeWithinMs: 5_000,
     // Heartbeats come once a second for each product.
     staleMs: 10_000,
+    // Nothing tells of a lost frame: a fresh snapshot on the next socket mends what it left wrong.
+    lifetimeMs: 15 * 60_000,
     frameBytesMax: 64 * 1024 * 1024,
   },
   url: () => 'wss://ws-feed.exchange.coinbase.com',

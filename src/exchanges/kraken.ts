@@ -947,6 +947,8 @@ export const kraken: Adapter = {
     subscribeWithinMs: 10_000,
     // Heartbeats come about once a second when nothing else does.
     staleMs: 10_000,
+    // No checksum reaches below the tenth level: a fresh snapshot mends what a loss left there.
+    lifetimeMs: 60 * 60_000,
     // 1000 levels a side are less than 100 kB.
     frameBytesMax: 4 * 1024 * 1024,
   },
