@@ -94,6 +94,16 @@ function writeFeed(out: Exposition, view: AgentView): void {
   }
   out.family('obfeed_ws_reconnects_total', 'counter', 'Exchange sockets opened again after a loss')
   for (const reason in reconnects) out.sample(reconnects[reason], { exchange, reason })
+  out.family('obfeed_rest_snapshots_total', 'counter', 'REST snapshots asked for, by outcome')
+  for (const { id, totals } of view.workers) {
+    for (const [outcome, count] of Object.entries(totals.snapshotAnswers)) {
+      out.sample(count, { exchange, worker: id, outcome })
+    }
+  }
+  out.family('obfeed_rest_snapshots_waiting', 'gauge', 'REST snapshots that are wanted')
+  for (const { id, stats } of view.workers) {
+    out.sample(stats?.feed.snapshotsWaiting ?? 0, { exchange, worker: id })
+  }
   const perWorker = [
     ['obfeed_ws_messages_received_total', 'WebSocket messages received', 'frames'],
     ['obfeed_ws_bytes_received_total', 'Bytes of WebSocket messages received', 'bytes'],

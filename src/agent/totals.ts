@@ -1,5 +1,6 @@
 /** Counters of a worker over all its lives, so that what is exposed never falls at a restart. */
 import type { InvalidReason } from '../core/event.ts'
+import type { SnapshotOutcome } from '../feed/stats.ts'
 import type { LogCounts, WorkerStats } from './messages.ts'
 
 export interface BookTotals {
@@ -14,6 +15,7 @@ export interface Totals {
   unknownFrames: number
   duplicates: number
   readonly reconnects: Record<string, number>
+  readonly snapshotAnswers: Partial<Record<SnapshotOutcome, number>>
   readonly books: Map<string, BookTotals>
   sentRecords: number
   sentBytes: number
@@ -35,6 +37,7 @@ export function emptyTotals(): Totals {
     unknownFrames: 0,
     duplicates: 0,
     reconnects: {},
+    snapshotAnswers: {},
     books: new Map(),
     sentRecords: 0,
     sentBytes: 0,
@@ -70,6 +73,7 @@ export function addTotals(totals: Totals, other: Totals): Totals {
   totals.unknownFrames += other.unknownFrames
   totals.duplicates += other.duplicates
   addCounts(totals.reconnects, other.reconnects)
+  addCounts(totals.snapshotAnswers, other.snapshotAnswers)
   for (const [symbol, book] of other.books) addBook(totals, symbol, book)
   totals.sentRecords += other.sentRecords
   totals.sentBytes += other.sentBytes

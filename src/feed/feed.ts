@@ -131,6 +131,8 @@ export class Feed {
       connections: this.#groups.length,
       connectionsOpen: 0,
       reconnects: {},
+      snapshotAnswers: this.#snapshots.answers,
+      snapshotsWaiting: 0,
       epochMax: options.epochFloor,
       books: this.#symbolStreams.map((stream) => stream.stats),
     }
@@ -177,6 +179,7 @@ export class Feed {
     stats.unknownFrames = 0
     stats.duplicates = 0
     stats.connectionsOpen = 0
+    stats.snapshotsWaiting = this.#snapshots.waiting
     for (const reason of Object.keys(stats.reconnects)) stats.reconnects[reason] = 0
     for (const group of this.#groups) {
       group.addSocketStats(stats)

@@ -4,6 +4,7 @@
  */
 import { overrideEndpoint } from '../core/endpoint.ts'
 import type { Environment, HttpResponse, Timer } from '../core/environment.ts'
+import type { SnapshotOutcome } from './stats.ts'
 
 const CONCURRENCY = 2
 const TIMEOUT_MS = 10_000
@@ -84,6 +85,7 @@ interface Job extends SnapshotRequest {
 
 /** One queue per worker: the exchange counts requests per address, not per socket. */
 export class SnapshotQueue {
+  readonly answers: Record<SnapshotOutcome, number> = { ok: 0, refused: 0, limited: 0, failed: 0 }
   readonly #environment: Environment
   readonly #options: SnapshotQueueOptions
   readonly #weights: WeightWindow
@@ -110,6 +112,11 @@ export class SnapshotQueue {
       attempts: 0,
     })
     this.#pump()
+  }
+
+  /** Wanted and not there yet. */
+  get waiting(): number {
+    return this.#waiting.length + this.#running.size
   }
 
   /** Nothing is asked for this long, whoever was told so. */
@@ -190,6 +197,7 @@ export class SnapshotQueue {
   #answered(job: Job, response: HttpResponse): void {
     const { status } = response
     if (status === 200) {
+      this.answers.ok++
       job.receiver.snapshotReceived(job.index, response.body, this.#environment.nowUs())
       return
     }
@@ -199,11 +207,13 @@ export class SnapshotQueue {
       const askedMs = Math.max(response.retryAfterMs ?? RATE_LIMITED_MS, 1000)
       const waitMs = Math.min(askedMs, RATE_LIMITED_MAX_MS)
       this.#pausedUntilMs = Math.max(this.#pausedUntilMs, now + waitMs)
+      this.answers.limited++
       this.#options.onRateLimited(waitMs)
     } else if (status >= 400 && status < 500 && status !== 408) {
+      this.answers.refused++
       job.receiver.snapshotRefused(job.index, status, response.body)
       return
-    }
+    } else this.answers.failed++
     const backoffMs = Math.min(BACKOFF_CAP_MS, 1000 * 2 ** Math.min(job.attempts, 10))
     this.#add({
       ...job,

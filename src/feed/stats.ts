@@ -22,6 +22,9 @@ export interface BookStats {
   askLevels: number
 }
 
+/** Taken; not served; to be asked for later; not answered usably. */
+export type SnapshotOutcome = 'ok' | 'refused' | 'limited' | 'failed'
+
 export interface FeedStats {
   frames: number
   bytes: number
@@ -32,6 +35,10 @@ export interface FeedStats {
   connectionsOpen: number
   /** Sockets opened again after a loss, by reason. */
   readonly reconnects: Record<string, number>
+  /** REST snapshots answered, by outcome. */
+  readonly snapshotAnswers: Record<SnapshotOutcome, number>
+  /** REST snapshots that are wanted and not there yet. */
+  snapshotsWaiting: number
   /** Highest epoch in use. */
   epochMax: number
   readonly books: BookStats[]

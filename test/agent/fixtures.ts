@@ -49,6 +49,8 @@ export function statsOf(
       connections: 1,
       connectionsOpen: 1,
       reconnects: {},
+      snapshotAnswers: { ok: 0, refused: 0, limited: 0, failed: 0 },
+      snapshotsWaiting: 0,
       epochMax: 1000,
       books,
       ...feed,
