@@ -60,7 +60,8 @@ async function until(what: string, withinMs: number, holds: () => boolean): Prom
 /** Faults in the order of injection; those that take longest to heal come first. */
 function faultsOf(): string[] {
   const own = Object.keys(twinOf(exchange).rules.faults ?? {})
-  const rest = adapter.protocol.snapshot === 'rest' ? [] : ['rest-error', 'rest-lag']
+  // Late snapshots are a matter of the socket, late and false answers one of REST.
+  const rest = adapter.protocol.snapshot === 'rest' ? ['slow'] : ['rest-error', 'rest-lag']
   const skipped = ['delist', ...rest, ...(adapter.protocol.loss === 'none' ? UNPROVABLE : [])]
   const slow = ['half-open', 'stall']
   const kinds = [...LINE_FAULTS, ...Object.keys(EXCHANGE_FAULTS), ...own]
@@ -70,21 +71,36 @@ function faultsOf(): string[] {
 /** Faults of subscriptions and snapshots strike the next one: so a connection is cut after them. */
 const STRIKE_LATER = ['wrong-snapshot', 'refuse', 'ignore', 'slow', 'rest-error', 'rest-lag']
 
+function inject(simulator: Simulator, kind: string): void {
+  const open = simulator.stats().connections.map(({ id }) => id)
+  const connection = open[Math.floor(Math.random() * open.length)]
+  const where = connection === undefined ? {} : { connection }
+  if (STRIKE_LATER.includes(kind)) {
+    simulator.control({ kind, count: 1 })
+    simulator.control({ kind: 'disconnect', count: 1, ...where })
+  } else {
+    simulator.control({ kind, count: 1, ...where })
+  }
+}
+
 async function injectAll(simulator: Simulator, overMs: number): Promise<void> {
   const kinds = faultsOf()
   figures.faults = kinds.length
   for (const kind of kinds) {
     say(`fault ${kind}`)
-    const open = simulator.stats().connections.map(({ id }) => id)
-    const connection = open[Math.floor(Math.random() * open.length)]
-    if (STRIKE_LATER.includes(kind)) {
-      simulator.control({ kind, count: 1 })
-      simulator.control({ kind: 'disconnect', connection, count: 1 })
-    } else {
-      simulator.control({ kind, count: 1, ...(connection === undefined ? {} : { connection }) })
-    }
-    await new Promise((resolve) => setTimeout(resolve, overMs / kinds.length))
+    inject(simulator, kind)
+    await new Promise((resolve) => setTimeout(resolve, (overMs * 0.9) / kinds.length))
   }
+  // Those whose connection was gone, or that found nothing to strike in time, once more.
+  const untouched = () => kinds.filter((kind) => simulator.stats().faultHits[kind] === undefined)
+  for (let round = 0; round < 3 && untouched().length > 0; round++) {
+    say(`once more: ${untouched().join(', ')}`)
+    for (const kind of untouched()) {
+      inject(simulator, kind)
+      await new Promise((resolve) => setTimeout(resolve, 5_000))
+    }
+  }
+  if (untouched().length > 0) problems.push(`never struck: ${untouched().join(', ')}`)
 }
 
 /** Resident bytes of the agent and its workers. */
