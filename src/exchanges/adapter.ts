@@ -34,7 +34,10 @@ export interface Limits {
   readonly symbolsPerConnection: number
   /** Client messages per second. */
   readonly framesPerSecond: number
+  /** Over a longer time, while in a moment there may be more where `connectsWindowMs` says so. */
   readonly connectsPerSecond: number
+  /** The time over which the exchange counts new sockets. Absent: a second. */
+  readonly connectsWindowMs?: number
   /** A subscription must arrive this soon after the socket opened. */
   readonly subscribeWithinMs: number
   /** A socket without any frame for this long is dead. */

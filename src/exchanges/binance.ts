@@ -1142,6 +1142,7 @@ const SPOT: Rules = {
     // Five are allowed, and the answers to pings are counted.
     framesPerSecond: 4,
     connectsPerSecond: 1,
+    connectsWindowMs: 300_000,
     subscribeWithinMs: 60_000,
     // Pings come every 20 s, also where nothing is traded.
     staleMs: 60_000,
@@ -1168,6 +1169,7 @@ const USDM: Rules = {
     symbolsPerConnection: 100,
     framesPerSecond: 10,
     connectsPerSecond: 1,
+    connectsWindowMs: 300_000,
     subscribeWithinMs: 60_000,
     // Pings come every three minutes.
     staleMs: 300_000,

@@ -1037,6 +1037,7 @@ const LIMITS: Limits = {
   // No limit is documented; this subscribes a whole connection within two seconds.
   framesPerSecond: 20,
   connectsPerSecond: 20 / 60,
+  connectsWindowMs: 60_000,
   // No limit is documented.
   subscribeWithinMs: 30_000,
   // A channel beats every 15 seconds, and pings are answered.

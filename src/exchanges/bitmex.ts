@@ -714,7 +714,8 @@ export const bitmex: Adapter = {
     symbolsPerConnection: 20,
     framesPerSecond: 5,
     // 720 an hour.
-    connectsPerSecond: 0.2,
+    connectsPerSecond: 720 / 3600,
+    connectsWindowMs: 3_600_000,
     // No rule of the exchange.
     subscribeWithinMs: 30_000,
     // A ping after five seconds of silence is answered at once.

@@ -829,7 +829,8 @@ export const bybit: Adapter = {
     // The exchange names none; it disconnects clients that flood it.
     framesPerSecond: 10,
     // 500 in five minutes.
-    connectsPerSecond: 1,
+    connectsPerSecond: 500 / 300,
+    connectsWindowMs: 300_000,
     // The exchange names none.
     subscribeWithinMs: 10_000,
     // A pong comes every 20 s.

@@ -943,7 +943,8 @@ export const kraken: Adapter = {
     symbolsPerConnection: 200,
     framesPerSecond: 20,
     // 150 attempts in any ten minutes.
-    connectsPerSecond: 0.25,
+    connectsPerSecond: 150 / 600,
+    connectsWindowMs: 600_000,
     subscribeWithinMs: 10_000,
     // Heartbeats come about once a second when nothing else does.
     staleMs: 10_000,

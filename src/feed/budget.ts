@@ -56,6 +56,56 @@ export class TokenBucket {
   }
 }
 
+/** At most so much within any window, all at once if it must be. */
+export class SlidingWindow {
+  readonly #limit: number
+  readonly #windowMs: number
+  readonly #spent: { readonly atMs: number; readonly weight: number }[] = []
+  #sum = 0
+
+  constructor(limit: number, windowMs: number) {
+    this.#limit = limit
+    this.#windowMs = windowMs
+  }
+
+  /**
+   * How long until `weight` may be spent within `part` of the limit; 0 = now. One that is above it
+   * goes alone.
+   */
+  waitMs(nowMs: number, weight = 1, part = 1): number {
+    while (this.#spent.length > 0 && nowMs - this.#spent[0].atMs >= this.#windowMs) {
+      this.#sum -= this.#spent.shift()!.weight
+    }
+    let over = this.#sum + weight - this.#limit * part
+    for (const { atMs, weight: spent } of this.#spent) {
+      if (over <= 0) return 0
+      over -= spent
+      if (over <= 0) return this.#windowMs - (nowMs - atMs)
+    }
+    return this.#spent.length === 0 ? 0 : this.#windowMs - (nowMs - this.#spent.at(-1)!.atMs)
+  }
+
+  take(nowMs: number, weight = 1): void {
+    if (this.#limit === Infinity) return
+    this.#spent.push({ atMs: nowMs, weight })
+    this.#sum += weight
+  }
+}
+
+/** This worker's part of the exchange's limit on new sockets. */
+function connectBudget(
+  { connectsPerSecond, connectsWindowMs = 1000 }: Limits,
+  share: number,
+  phase: number,
+  nowMs: number,
+): TokenBucket | SlidingWindow {
+  const count = Math.floor((connectsPerSecond * connectsWindowMs * share * MARGIN) / 1000)
+  // Less than one in a window: they must not all be spent at once by all workers.
+  return connectsWindowMs <= 1000 || count < 1
+    ? new TokenBucket(connectsPerSecond, share, phase, nowMs)
+    : new SlidingWindow(count, connectsWindowMs)
+}
+
 /** A socket slot as the budget sees it. */
 export interface BudgetClient {
   /** Messages the next socket sends when it opens. */
@@ -75,7 +125,7 @@ export interface BudgetClient {
  * subscriptions, behind those promised before, can leave in time.
  */
 export class Budget {
-  readonly connects: TokenBucket
+  readonly connects: TokenBucket | SlidingWindow
   readonly messages: TokenBucket
   readonly #environment: Environment
   readonly #windowMs: number
@@ -89,7 +139,7 @@ export class Budget {
 
   constructor(limits: Limits, share: number, phase: number, environment: Environment) {
     const now = environment.monotonicMs()
-    this.connects = new TokenBucket(limits.connectsPerSecond, share, phase, now)
+    this.connects = connectBudget(limits, share, phase, now)
     this.messages = new TokenBucket(limits.framesPerSecond, share, phase, now)
     this.#windowMs = limits.subscribeWithinMs * SUBSCRIBE_PART
     this.#environment = environment

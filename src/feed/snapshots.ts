@@ -4,6 +4,7 @@
  */
 import { overrideEndpoint } from '../core/endpoint.ts'
 import type { Environment, HttpResponse, Timer } from '../core/environment.ts'
+import { SlidingWindow } from './budget.ts'
 import type { SnapshotOutcome } from './stats.ts'
 
 const CONCURRENCY = 2
@@ -42,40 +43,6 @@ export interface SnapshotQueueOptions {
   onRateLimited(retryAfterMs: number): void
 }
 
-/** The weight of the last minute. */
-class WeightWindow {
-  readonly #limit: number
-  readonly #spent: { readonly atMs: number; readonly weight: number }[] = []
-  #sum = 0
-
-  constructor(limit: number) {
-    this.#limit = limit
-  }
-
-  /**
-   * How long until `weight` may be spent within `part` of the limit; 0 = now. One that is above it
-   * goes alone.
-   */
-  waitMs(weight: number, part: number, nowMs: number): number {
-    while (this.#spent.length > 0 && nowMs - this.#spent[0].atMs >= WINDOW_MS) {
-      this.#sum -= this.#spent.shift()!.weight
-    }
-    let over = this.#sum + weight - this.#limit * part
-    for (const { atMs, weight: spent } of this.#spent) {
-      if (over <= 0) return 0
-      over -= spent
-      if (over <= 0) return WINDOW_MS - (nowMs - atMs)
-    }
-    return this.#spent.length === 0 ? 0 : WINDOW_MS - (nowMs - this.#spent.at(-1)!.atMs)
-  }
-
-  spend(weight: number, nowMs: number): void {
-    if (this.#limit === Infinity) return
-    this.#spent.push({ atMs: nowMs, weight })
-    this.#sum += weight
-  }
-}
-
 interface Job extends SnapshotRequest {
   readonly receiver: SnapshotReceiver
   readonly index: number
@@ -88,7 +55,7 @@ export class SnapshotQueue {
   readonly answers: Record<SnapshotOutcome, number> = { ok: 0, refused: 0, limited: 0, failed: 0 }
   readonly #environment: Environment
   readonly #options: SnapshotQueueOptions
-  readonly #weights: WeightWindow
+  readonly #weights: SlidingWindow
   #waiting: Job[] = []
   readonly #running = new Map<Job, Timer | undefined>()
   #pausedUntilMs = -Infinity
@@ -97,7 +64,7 @@ export class SnapshotQueue {
   constructor(environment: Environment, options: SnapshotQueueOptions) {
     this.#environment = environment
     this.#options = options
-    this.#weights = new WeightWindow(options.weightPerMinute * MARGIN)
+    this.#weights = new SlidingWindow(options.weightPerMinute * MARGIN, WINDOW_MS)
   }
 
   /** A later request of the same receiver and index replaces the earlier one. */
@@ -169,10 +136,10 @@ export class SnapshotQueue {
       if (at < 0) break
       // A light one does not overtake: else the heavy ones would wait for ever.
       const { weight, isUrgent } = this.#waiting[at]
-      heldMs = this.#weights.waitMs(weight, isUrgent ? 1 : 0.5, now)
+      heldMs = this.#weights.waitMs(now, weight, isUrgent ? 1 : 0.5)
       if (heldMs > 0) break
       const [job] = this.#waiting.splice(at, 1)
-      this.#weights.spend(job.weight, now)
+      this.#weights.take(now, job.weight)
       this.#run(job)
     }
     if (this.#waiting.length === 0 || this.#running.size >= CONCURRENCY) return

@@ -1,11 +1,18 @@
 import { describe, test } from 'node:test'
 import assert from 'node:assert/strict'
 import fc from 'fast-check'
-import { Budget, type BudgetClient, TokenBucket } from '../../src/feed/budget.ts'
+import { Budget, type BudgetClient, SlidingWindow, TokenBucket } from '../../src/feed/budget.ts'
 import { fakeAdapter, FakeEnvironment } from './world.ts'
 
+/** The most events within any window. */
+function most(times: readonly number[], windowMs: number): number {
+  return Math.max(
+    ...times.map((from) => times.filter((time) => time >= from && time < from + windowMs).length),
+  )
+}
+
 /** When each of `count` tokens was taken, ms, by one that takes as soon as it may. */
-function greedy(bucket: TokenBucket, count: number): number[] {
+function greedy(bucket: TokenBucket | SlidingWindow, count: number): number[] {
   const times: number[] = []
   let now = 0
   while (times.length < count) {
@@ -25,6 +32,50 @@ function densest(times: readonly number[]): number {
     ...times.map((from) => times.filter((time) => time >= from && time < from + 1000).length),
   )
 }
+
+describe('SlidingWindow', () => {
+  test('a whole window at once, and never more within any', () => {
+    const times = greedy(new SlidingWindow(15, 600_000), 50)
+    assert.equal(times[14], 0)
+    assert.equal(times[15], 600_000)
+    assert.equal(most(times, 600_000), 15)
+  })
+
+  test('spent one by one it comes back one by one', () => {
+    const window = new SlidingWindow(2, 1000)
+    window.take(0)
+    window.take(400)
+    assert.equal(window.waitMs(500), 500)
+    assert.equal(window.waitMs(1000), 0)
+    window.take(1000)
+    assert.equal(window.waitMs(1000), 400)
+  })
+})
+
+describe('connects over a long window', () => {
+  for (const workers of [1, 2, 8, 40]) {
+    test(`${workers} workers together keep a limit of 20 a minute`, () => {
+      const share = 1 / workers
+      const all: number[] = []
+      for (let id = 0; id < workers; id++) {
+        const limits = { connectsPerSecond: 20 / 60, connectsWindowMs: 60_000 }
+        const budget = budgetOf(new FakeEnvironment(), limits, share, (id * share) % 1)
+        const start = budget.connects
+        const base = 1000
+        const times: number[] = []
+        for (let now = base; now < base + 300_000; now += 100) {
+          while (start.waitMs(now) === 0) {
+            start.take(now)
+            times.push(now)
+          }
+        }
+        assert.ok(times.length > 0, 'nobody starves')
+        all.push(...times)
+      }
+      assert.ok(most(all, 60_000) <= 20, `${most(all, 60_000)} within a minute`)
+    })
+  }
+})
 
 describe('TokenBucket', () => {
   test('stays within the limit in every second, also over all workers together', () => {
@@ -87,11 +138,11 @@ class Client implements BudgetClient {
   }
 }
 
-function budgetOf(environment: FakeEnvironment, limits = {}): Budget {
+function budgetOf(environment: FakeEnvironment, limits = {}, share = 1, phase = 0): Budget {
   const adapter = fakeAdapter({
     limits: { connectsPerSecond: 8, framesPerSecond: 8, subscribeWithinMs: 5000, ...limits },
   })
-  return new Budget(adapter.limits, 1, 0, environment)
+  return new Budget(adapter.limits, share, phase, environment)
 }
 
 describe('Budget', () => {
