@@ -22,6 +22,11 @@ export default defineCommand({
   },
   args: {
     ...settingArgs(['exchange', 'engine', 'map', 'wsUrl', 'restUrl']),
+    map: {
+      type: 'string',
+      valueHint: 'FILE',
+      description: 'the map to write or bring up to date; EXCHANGE_config.json when absent',
+    },
     quote: { type: 'string', valueHint: 'LIST', description: 'only these quote currencies' },
     type: {
       type: 'enum',
