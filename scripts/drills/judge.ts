@@ -23,17 +23,26 @@ export class BookJudge {
   readonly #exchange: SimulatedExchange
   /** The book may be known in part: then as far as it goes. */
   readonly #isPart: boolean
+  readonly #provenDepth: number
   readonly #progress = new Map<string, Progress>()
 
-  constructor(exchange: SimulatedExchange, consumer: TopicConsumer, isPart: boolean) {
+  /** `provenDepth`: levels a side that the exchange gives the means to prove. */
+  constructor(
+    exchange: SimulatedExchange,
+    consumer: TopicConsumer,
+    isPart: boolean,
+    provenDepth: number,
+  ) {
     this.#exchange = exchange
     this.#isPart = isPart
+    this.#provenDepth = provenDepth
     consumer.onState = (symbol, book) => this.#judge(symbol, book)
   }
 
   #judge(symbol: string, book: ConsumerBook): void {
-    const bids = sorted(book.bids, -1)
-    const asks = sorted(book.asks, 1)
+    const depth = Math.min(book.depth, this.#provenDepth)
+    const bids = sorted(book.bids, -1).slice(0, depth)
+    const asks = sorted(book.asks, 1).slice(0, depth)
     const now = this.#exchange.version(symbol)
     let progress = this.#progress.get(symbol)
     if (progress === undefined || progress.epoch !== book.epoch) {
@@ -43,7 +52,7 @@ export class BookJudge {
     }
     this.compared++
     for (let version = progress.version; version <= now; version++) {
-      const truth = this.#exchange.bookAt(symbol, version, book.depth)
+      const truth = this.#exchange.bookAt(symbol, version, depth)
       if (truth === undefined) continue
       if (!this.#equals(truth.bids, bids) || !this.#equals(truth.asks, asks)) continue
       progress.version = version

@@ -196,20 +196,23 @@ export class TopicConsumer {
     book.seq = seq
   }
 
-  /** What differs between the books and the truth; empty when all are valid and equal. */
-  differences(truths: ReadonlyMap<string, Truth>, depth = 1000): string[] {
+  /**
+   * What differs between the books and the truth; empty when all are valid and equal. `proven`: so
+   * many levels a side are compared at most.
+   */
+  differences(truths: ReadonlyMap<string, Truth>, depth = 1000, proven = Infinity): string[] {
     const found: string[] = []
     for (const [symbol, truth] of truths) {
       const book = this.books.get(symbol)
       if (!book) found.push(`${symbol}: never seen`)
       else if (!book.valid) found.push(`${symbol}: not valid (${book.lastReason})`)
       else {
-        const bids = JSON.stringify(sorted(book.bids, -1))
-        const asks = JSON.stringify(sorted(book.asks, 1))
-        if (bids !== JSON.stringify(truth.bids.slice(0, depth))) {
+        const bids = JSON.stringify(sorted(book.bids, -1).slice(0, proven))
+        const asks = JSON.stringify(sorted(book.asks, 1).slice(0, proven))
+        if (bids !== JSON.stringify(truth.bids.slice(0, Math.min(depth, proven)))) {
           found.push(`${symbol}: bids differ`)
         }
-        if (asks !== JSON.stringify(truth.asks.slice(0, depth))) {
+        if (asks !== JSON.stringify(truth.asks.slice(0, Math.min(depth, proven)))) {
           found.push(`${symbol}: asks differ`)
         }
       }
