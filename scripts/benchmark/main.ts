@@ -1,6 +1,6 @@
 /**
- * Compares this project with ccxt on the same frames in one run: programs built alike, pinned to
- * one core, in turns, medians over the passes. `main.ts [pipe|memory|start|decode ...] [--json]
+ * Compares this project with ccxt on the same frames in one run, and its byte scanners with
+ * JSON.parse: programs built alike, pinned to one core, in turns, medians over the passes. `main.ts [pipe|memory|start|decode ...] [--json]
  * [--passes N]`. Exits 1 when a required ratio is missed.
  */
 import { execFileSync, spawn } from 'node:child_process'
@@ -27,7 +27,32 @@ interface Case {
   readonly aim?: number
   readonly requiredP50?: number
   readonly requiredP99?: number
+  /** A byte scanner against JSON.parse with a walk, by what is read. */
+  readonly scan?: 'Frame' | 'Snapshot'
   readonly args: readonly string[]
+}
+
+/** Levels in a frame on average, about as the exchanges send them. */
+const SCANNED: Readonly<Record<string, number>> = {
+  binance: 4,
+  binanceusdm: 8,
+  bybit: 30,
+  okx: 20,
+  kraken: 1,
+  coinbaseexchange: 2,
+  bitfinex: 1,
+}
+const SCANNED_FRAMES = 4000
+
+/** Two rows of one program each: what is required of the updates, and the snapshots. */
+function scanCases(): Case[] {
+  return Object.entries(SCANNED).flatMap(([exchange, levels]): Case[] => {
+    const args = [exchange, String(levels), String(SCANNED_FRAMES)]
+    return [
+      { group: 'decode', name: `scan-${exchange}`, required: 3, scan: 'Frame', args },
+      { group: 'decode', name: `scan-${exchange}-snapshot`, scan: 'Snapshot', args },
+    ]
+  })
 }
 
 const CASES: readonly Case[] = [
@@ -63,6 +88,7 @@ const CASES: readonly Case[] = [
     aim: 0.54,
     args: ['memory', '500', '1', '1000', SEED],
   },
+  ...scanCases(),
   { group: 'start', name: 'start-500', required: 1.2, aim: 3, args: ['500'] },
   { group: 'start', name: 'start-20000', required: 1.2, aim: 3, args: ['20000'] },
 ]
@@ -72,7 +98,7 @@ type Reading = Readonly<Record<string, number>>
 
 interface Result {
   readonly name: string
-  /** ccxt / ours, more is better; for memory ours / ccxt, less is better. */
+  /** ccxt or walk / ours, more is better; for memory ours / ccxt, less is better. */
   readonly ratio: number
   readonly p50Ratio?: number
   readonly p99Ratio?: number
@@ -82,6 +108,8 @@ interface Result {
   readonly requiredP99?: number
   readonly oursNs?: number
   readonly ccxtNs?: number
+  /** JSON.parse with a walk. */
+  readonly walkNs?: number
   readonly oursBytes?: number
   readonly ccxtBytes?: number
   /** ours / ccxt of the whole process, code and all; `ratio` is of what the books added. */
@@ -238,6 +266,38 @@ async function startCases(cases: readonly Case[], passes: number): Promise<Resul
   return results
 }
 
+function judgeScan(one: Case, readings: readonly Reading[]): Result {
+  const [ours, walk] = [`nsPer${one.scan}`, `walkNsPer${one.scan}`]
+  // Both in one process, in turns: a pass on a slow core is slow for both.
+  const ratio = median(
+    readings.map((reading) => ({ ratio: reading[walk] / reading[ours] })),
+    'ratio',
+  )
+  return {
+    name: one.name,
+    ...(one.required === undefined ? {} : { required: one.required }),
+    ratio,
+    oursNs: Math.round(median(readings, ours)),
+    walkNs: Math.round(median(readings, walk)),
+    ok: ratio >= (one.required ?? 0),
+  }
+}
+
+function scannedCases(cases: readonly Case[], passes: number): Result[] {
+  say("building the scanners' program")
+  const program = build('scan')
+  const cpu = lastCpu()
+  const readings = new Map<string, Reading[]>()
+  for (let pass = 1; pass <= passes; pass++) {
+    for (const [exchange, args] of new Map(cases.map(({ args }) => [args[0], args]))) {
+      const reading = runPinned(cpu, program, args)
+      readings.set(exchange, [...readings.get(exchange) ?? [], reading])
+      say(`pass ${pass}/${passes} scan-${exchange}: ${JSON.stringify(reading)}`)
+    }
+  }
+  return cases.map((one) => judgeScan(one, readings.get(one.args[0])!))
+}
+
 function pinnedCases(cases: readonly Case[], passes: number): Result[] {
   say('building the programs')
   const programs = [build('ours'), build('ccxt')]
@@ -253,16 +313,19 @@ function pinnedCases(cases: readonly Case[], passes: number): Result[] {
 }
 
 function table(results: readonly Result[]): string {
-  const amount = ({ oursNs, ccxtNs, oursBytes, ccxtBytes }: Result): [string, string] => {
+  const amount = (
+    { oursNs, ccxtNs, walkNs, oursBytes, ccxtBytes }: Result,
+  ): [string, string, string] => {
     const bytes = (value: number) => `${(value / 1e6).toFixed(1)} MB`
     const time = (ns: number) =>
       ns >= 1e7 ? `${(ns / 1e6).toFixed(0)} ms` : `${(ns / 1e3).toFixed(2)} us`
     if (oursBytes !== undefined && ccxtBytes !== undefined) {
-      return [bytes(oursBytes), bytes(ccxtBytes)]
+      return [bytes(oursBytes), bytes(ccxtBytes), '-']
     }
-    return [time(oursNs ?? 0), time(ccxtNs ?? 0)]
+    const other = (ns: number | undefined) => ns === undefined ? '-' : time(ns)
+    return [time(oursNs ?? 0), other(ccxtNs), other(walkNs)]
   }
-  const rows = [['case', 'ours', 'ccxt', 'ratio', 'required', 'aim', 'p50', 'p99', '']]
+  const rows = [['case', 'ours', 'ccxt', 'walk', 'ratio', 'required', 'aim', 'p50', 'p99', '']]
   for (const result of results) {
     const { ratio, required, aim, p50Ratio, p99Ratio, requiredP50, requiredP99, ok } = result
     const sign = result.oursBytes === undefined ? '>=' : '<='
@@ -288,6 +351,10 @@ pipe: CPU time of one frame from bytes to event (p50, p99: wall time of single f
 view and the copy into a lane. ccxt 4.5.84: its own client callback and Coinbase handler, then
 JSON.stringify of the frame's changes. It checks no sequence there, keeps no view, and neither its
 promises nor the bytes of the text are counted: the comparison is generous to it.
+scan: CPU time of one frame from bytes to level changes (no book), of frames that a simulated exchange
+sends for five symbols. walk: the same bytes through TextDecoder and JSON.parse, then a hand-written
+walk that makes numbers of every price and size; it checks, keeps and orders nothing. Snapshots of
+exchanges that send none on the socket come as REST answers, which take JSON.parse here, too.
 memory: resident bytes that 1,000 symbols of 2 x 500 levels add, ours / ccxt (less is better).
 start: exec of the user's command line to the first snapshot on stdout, same simulator; ccxt:
 loadMarkets, watchOrderBook, print, with its rate limiter off. Not pinned: both use what there is.`
@@ -311,10 +378,12 @@ async function main(): Promise<void> {
   )
   mkdirSync(FOLDER, { recursive: true })
   const results: Result[] = []
-  const pinned = wanted.filter((one) => one.group !== 'start')
+  const scanned = wanted.filter((one) => one.scan !== undefined)
+  const pinned = wanted.filter((one) => one.group !== 'start' && one.scan === undefined)
   const starts = wanted.filter((one) => one.group === 'start')
   try {
     if (pinned.length > 0) results.push(...pinnedCases(pinned, passes))
+    if (scanned.length > 0) results.push(...scannedCases(scanned, passes))
     if (starts.length > 0) results.push(...await startCases(starts, passes))
   } finally {
     rmSync(FOLDER, { recursive: true, force: true })

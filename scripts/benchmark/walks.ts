@@ -1,6 +1,6 @@
 /**
  * What a program without a scanner does with a frame: JSON.parse, then straight through the shape
- * of its exchange. Sequence and symbol are read, price and size of every level become numbers.
+ * of its exchange. Sequence, time and symbol are read, price and size of every level become numbers.
  * Nothing is checked, copied or kept.
  */
 
@@ -11,7 +11,10 @@ export class Walked {
   prices = 0
   sizes = 0
   sequence = 0
+  timeMs = 0
   symbol = ''
+  /** Symbols by channel number, where frames name no symbol. */
+  readonly channels = new Map<number, string>()
 }
 
 /** Reads one message. */
@@ -143,6 +146,7 @@ function kraken(message: KrakenMessage, walked: Walked): void {
   const data = message.data[0]
   walked.symbol = data.symbol
   walked.sequence = data.checksum
+  walked.timeMs = Date.parse(data.timestamp)
   walkKraken(data.bids, walked)
   walkKraken(data.asks, walked)
 }
@@ -159,6 +163,7 @@ interface CoinbaseMessage {
 function coinbaseexchange(message: CoinbaseMessage, walked: Walked): void {
   if (message.type === 'l2update') {
     walked.symbol = message.product_id
+    walked.timeMs = Date.parse(message.time)
     const { changes } = message
     for (let i = 0; i < changes.length; i++) {
       const change = changes[i]
@@ -174,15 +179,25 @@ function coinbaseexchange(message: CoinbaseMessage, walked: Walked): void {
 }
 
 type BitfinexLevel = readonly [price: number, count: number, amount: number]
-type BitfinexMessage = readonly [
+type BitfinexFrame = readonly [
   channel: number,
   payload: BitfinexLevel | readonly BitfinexLevel[] | string,
   sequence: number,
 ]
 
-function bitfinex(message: BitfinexMessage, walked: Walked): void {
-  if (!Array.isArray(message)) return
+interface BitfinexEvent {
+  readonly event: string
+  readonly chanId: number
+  readonly symbol: string
+}
+
+function bitfinex(message: BitfinexFrame | BitfinexEvent, walked: Walked): void {
+  if ('event' in message) {
+    if (message.event === 'subscribed') walked.channels.set(message.chanId, message.symbol)
+    return
+  }
   const payload = message[1]
+  walked.symbol = walked.channels.get(message[0]) ?? ''
   walked.sequence = message[0] + message[2]
   if (typeof payload === 'string') return
   if (typeof payload[0] === 'number') {

@@ -7,7 +7,10 @@ import { canonicalDecimal, scaledFromText } from './decimal.ts'
 /** Frames up to this size are copied into memory that stays; larger ones into their own. */
 const KEPT_BYTES = 262_144
 
-/** Zero bytes behind every frame: no literal and no digit matches them, so no call checks the end. */
+/**
+ * Room behind every frame that may be looked at. It begins with a zero byte: no literal and no digit
+ * matches that, and no call goes past a byte that it does not match, so none checks the end.
+ */
 const PADDING = 64
 
 const QUOTE = 0x22
@@ -120,11 +123,9 @@ export class Scanner {
   numberStart = 0
   /** Digits behind the point of the number read last; -1: it has an exponent. */
   places = 0
-  /** The minute read last, as text, and its ms: times of one minute share their first 16 bytes. */
+  /** The minute read last, as text in two words, and its ms: times of one minute share it. */
   private minute0 = 0
   private minute1 = 0
-  private minute2 = 0
-  private minute3 = 0
   private minuteMs = -1
   private readonly kept: Uint8Array<ArrayBuffer>
   private readonly keptView: DataView<ArrayBuffer>
@@ -144,7 +145,7 @@ export class Scanner {
       this.bytes.set(frame)
     } else {
       this.bytes.set(frame)
-      for (let i = 0; i < PADDING; i += 8) this.view.setFloat64(length + i, 0)
+      this.view.setFloat64(length, 0)
     }
     this.at = 0
     this.end = length
@@ -398,11 +399,15 @@ export class Scanner {
 
   private unsignedTail(value: number, at: number, start: number): number {
     const bytes = this.bytes
+    // Up to six more digits: these fit an int32, too.
+    let tail = 0
     let digit = bytes[at] ^ ZERO
-    for (; digit <= 9; digit = bytes[++at] ^ ZERO) value = value * 10 + digit
-    if (at - start > EXACT_DIGITS) return -1
+    for (const stop = start + EXACT_DIGITS; digit <= 9; digit = bytes[++at] ^ ZERO) {
+      if (at === stop) return -1
+      tail = (Math.imul(tail, 10) + digit) | 0
+    }
     this.at = at
-    return value
+    return value * POW10[at - start - 9] + tail
   }
 
   /**
@@ -414,9 +419,8 @@ export class Scanner {
     const view = this.view
     let at = this.at
     if (
-      view.getInt32(at, true) !== this.minute0 || view.getInt32(at + 4, true) !== this.minute1 ||
-      view.getInt32(at + 8, true) !== this.minute2 ||
-      view.getInt32(at + 12, true) !== this.minute3 || this.minuteMs < 0
+      view.getFloat64(at, true) !== this.minute0 ||
+      view.getFloat64(at + 8, true) !== this.minute1 || this.minuteMs < 0
     ) {
       if (!this.minute(at)) return -1
     }
@@ -427,14 +431,18 @@ export class Scanner {
     let ms = (tens * 10 + ones) * 1000
     at += 19
     if (bytes[at] === POINT) {
-      const start = ++at
-      let unit = 100
-      let digit = bytes[at] ^ ZERO
-      for (; digit <= 9; digit = bytes[++at] ^ ZERO) {
-        ms += digit * unit
-        unit = unit === 100 ? 10 : unit === 10 ? 1 : 0
+      let digit = bytes[++at] ^ ZERO
+      if (digit > 9) return -1
+      ms += digit * 100
+      digit = bytes[++at] ^ ZERO
+      if (digit <= 9) {
+        ms += digit * 10
+        digit = bytes[++at] ^ ZERO
+        if (digit <= 9) {
+          ms += digit
+          while ((bytes[++at] ^ ZERO) <= 9);
+        }
       }
-      if (at === start) return -1
     }
     if (bytes[at] !== 0x5a || bytes[at + 1] !== QUOTE) return -1
     this.at = at + 2
@@ -449,10 +457,8 @@ export class Scanner {
     const ms = timeFromText(`${text}:00Z`)
     // A small `t` is legal, but kept off the fast path with all that is rare.
     if (ms < 0 || this.bytes[at + 10] !== 0x54) return false
-    this.minute0 = this.view.getInt32(at, true)
-    this.minute1 = this.view.getInt32(at + 4, true)
-    this.minute2 = this.view.getInt32(at + 8, true)
-    this.minute3 = this.view.getInt32(at + 12, true)
+    this.minute0 = this.view.getFloat64(at, true)
+    this.minute1 = this.view.getFloat64(at + 8, true)
     this.minuteMs = ms
     return true
   }

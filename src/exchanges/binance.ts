@@ -56,12 +56,22 @@
  *    request for several is made again in two halves.
  */
 import { ASK, BID, LevelChanges } from '../core/changes.ts'
-import { canonicalDecimal, scaledFromText } from '../core/decimal.ts'
 import { ObfeedError } from '../core/errors.ts'
 import type { Instrument, Market } from '../core/instrument.ts'
 import { Literal, Scanner } from '../core/scanner.ts'
 import { WireIds } from '../core/wire-ids.ts'
 import type { Adapter, BookDepth, Limits, Session, SessionOutput, SessionStats } from './adapter.ts'
+import {
+  appendSide,
+  exact,
+  isRecord,
+  isUnsigned,
+  joinedText,
+  parseMessage,
+  unreadableText,
+} from './decode.ts'
+import { codesWith, dayOf, DECIMALS_DEFAULT, decimalsOf, volumesOf } from './listing.ts'
+import { fixedText, mixed } from './warm-frames.ts'
 
 /** A size the exchange offers snapshots in, and what it counts for one. */
 interface SnapshotSize {
@@ -138,7 +148,6 @@ const GAP = 2
 
 /** One for all sessions: a frame is read from beginning to end within one call. */
 const scanner = new Scanner()
-const decoder = new TextDecoder('utf-8', { fatal: true })
 
 /**
  * Whether an event follows the book as of `at`. `joined` false: `at` is a snapshot's id, and no
@@ -499,13 +508,8 @@ class BinanceSession implements Session {
 
   /** Everything that is not a plain event, and events in any legal spelling. */
   private receivedJson(frame: Uint8Array, receivedUs: number): void {
-    let message: unknown
-    try {
-      message = JSON.parse(decoder.decode(frame))
-    } catch {
-      return this.undecodable(frame, 'not JSON')
-    }
-    if (!isRecord(message)) return this.undecodable(frame, 'not a JSON object')
+    const message = parseMessage(frame)
+    if (typeof message === 'string') return this.undecodable(frame, message)
     let data = message
     if (message.e === undefined && message.stream !== undefined && isRecord(message.data)) {
       data = message.data
@@ -551,17 +555,18 @@ class BinanceSession implements Session {
   /** An event into `changes` and fields; returns what is wrong with it. */
   private decode(data: Record<string, unknown>, instrument: Instrument): string | undefined {
     const { E, T, U, u, pu, b, a } = data
-    if (!isId(U) || !isId(u) || U > u) return 'U and u are not a range of update ids'
-    if (this.chained && !isId(pu)) return 'pu is not an update id'
+    if (!isUnsigned(U) || !isUnsigned(u) || U > u) return 'U and u are not a range of update ids'
+    if (this.chained && !isUnsigned(pu)) return 'pu is not an update id'
     if (!Array.isArray(b) || !Array.isArray(a)) return 'b and a are not two lists of levels'
     const changes = this.changes
     changes.reset()
-    const problem = append(changes, BID, b, instrument) ?? append(changes, ASK, a, instrument)
+    const problem = appendSide(changes, BID, b, instrument) ??
+      appendSide(changes, ASK, a, instrument)
     if (problem !== undefined) return problem
     this.first = U
     this.last = u
     this.previous = this.chained ? pu as number : -1
-    changes.timestampMs = this.chained && isId(T) ? T : isId(E) ? E : -1
+    changes.timestampMs = this.chained && isUnsigned(T) ? T : isUnsigned(E) ? E : -1
     return undefined
   }
 
@@ -744,8 +749,8 @@ class BinanceSession implements Session {
     const instrument = this.instruments[index]
     const changes = this.changes
     changes.reset()
-    const problem = append(changes, BID, bids, instrument) ??
-      append(changes, ASK, asks, instrument)
+    const problem = appendSide(changes, BID, bids, instrument) ??
+      appendSide(changes, ASK, asks, instrument)
     if (problem !== undefined) return problem
     const { asked } = this.lines[index]
     if (bids.length >= asked) {
@@ -774,8 +779,7 @@ class BinanceSession implements Session {
 
   /** An error reply: about streams, or about the connection. */
   private refused(id: unknown, error: Record<string, unknown>): void {
-    const text = [error.code, error.msg ?? error.error].filter((part) => part !== undefined)
-      .map((part) => typeof part === 'string' ? part : JSON.stringify(part)).join(': ')
+    const text = joinedText(error.code, error.msg ?? error.error)
     const request = this.requests.get(id)
     if (RATE_LIMITED.test(text)) {
       const { framesPerSecond } = this.rules.limits
@@ -837,9 +841,7 @@ class BinanceSession implements Session {
 
   /** It may have been an event of any symbol, so nothing on this socket is proven any more. */
   private undecodable(frame: Uint8Array, problem: string): void {
-    const excerpt = String.fromCharCode(...frame.subarray(0, 80)).replace(/[^ -~]/g, '?')
-    const message = `a frame of ${frame.length} bytes could not be read (${problem}), expected a ` +
-      `${this.rules.name} message; the connection is replaced; it begins with ${excerpt}`
+    const message = unreadableText(frame, problem, `a ${this.rules.name} message`)
     this.isDead = true
     for (let i = 0; i < this.lines.length; i++) this.lose(i, this.lines[i], message)
     this.output.fail(new ObfeedError('E_DECODE', message, { scope: 'connection' }))
@@ -888,46 +890,6 @@ function bookDepth(rules: Rules, wanted: number): BookDepth {
   return { view: wanted === 0 || wanted > most ? most : wanted, kept: Infinity }
 }
 
-/** Adds levels of one side; returns what is wrong with them. */
-function append(
-  changes: LevelChanges,
-  side: number,
-  levels: readonly unknown[],
-  instrument: Instrument,
-): string | undefined {
-  const { priceDecimals, sizeDecimals } = instrument
-  for (const level of levels) {
-    if (!Array.isArray(level)) return 'a level is not a list'
-    const i = changes.count
-    if (i === changes.side.length) changes.grow()
-    const price = scaled(level[0], priceDecimals, changes.widePrice, i)
-    if (price < 0) return 'a price is not a decimal from 0'
-    const size = scaled(level[1], sizeDecimals, changes.wideSize, i)
-    if (size < 0) return 'a size is not a decimal from 0'
-    changes.side[i] = side
-    changes.price[i] = price
-    changes.size[i] = size
-    changes.count = i + 1
-  }
-  return undefined
-}
-
-/** As `exact`, of anything; -1: no text of a decimal from 0. */
-function scaled(value: unknown, decimals: number, wide: Map<number, string>, i: number): number {
-  if (typeof value !== 'string') return -1
-  const usual = scaledFromText(value, decimals)
-  if (!Number.isNaN(usual)) return usual
-  const text = canonicalDecimal(value)
-  return text === undefined || text.charCodeAt(0) === 0x2d ? -1 : exact(text, decimals, wide, i)
-}
-
-/** The scaled integer of a plain decimal; NaN, and its text in `wide`, when it has no exact one. */
-function exact(text: string, decimals: number, wide: Map<number, string>, i: number): number {
-  const value = scaledFromText(text, decimals)
-  if (Number.isNaN(value)) wide.set(i, canonicalDecimal(text) ?? text)
-  return value
-}
-
 /** The outermost price that is an integer; NaN: there is none. */
 function worst(
   changes: LevelChanges,
@@ -954,17 +916,9 @@ function parseSnapshot(body: string): Snapshot | string {
   }
   if (!isRecord(answer)) return 'not a JSON object'
   const { lastUpdateId: id, T, E, bids, asks } = answer
-  if (!isId(id)) return 'lastUpdateId is not an update id'
+  if (!isUnsigned(id)) return 'lastUpdateId is not an update id'
   if (!Array.isArray(bids) || !Array.isArray(asks)) return 'bids and asks are not two lists'
-  return { id, timestampMs: isId(T) ? T : isId(E) ? E : -1, bids, asks }
-}
-
-function isId(value: unknown): value is number {
-  return typeof value === 'number' && Number.isSafeInteger(value) && value >= 0
-}
-
-function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
+  return { id, timestampMs: isUnsigned(T) ? T : isUnsigned(E) ? E : -1, bids, asks }
 }
 
 /** Of the canned snapshot; the canned events begin with one that holds it. */
@@ -974,18 +928,11 @@ const WARM_EVENTS = 300
 /** Ticks where the canned book has its middle. */
 const WARM_MIDDLE = 100_000
 
-/** A canned price or size as the exchange spells it: `"0.00000123"`. */
-function warmNumber(scaled: number, decimals: number): string {
-  const digits = String(scaled).padStart(decimals + 1, '0')
-  const point = digits.length - decimals
-  return decimals === 0 ? `"${digits}"` : `"${digits.slice(0, point)}.${digits.slice(point)}"`
-}
-
 /** A canned level so many ticks from the middle. */
 function warmLevel(side: number, offset: number, lots: number, instrument: Instrument): string {
   const { priceDecimals, sizeDecimals } = instrument
   const ticks = side === BID ? WARM_MIDDLE - offset : WARM_MIDDLE + offset
-  return `[${warmNumber(ticks, priceDecimals)},${warmNumber(lots, sizeDecimals)}]`
+  return `["${fixedText(ticks, priceDecimals)}","${fixedText(lots, sizeDecimals)}"]`
 }
 
 function warmSnapshot(instrument: Instrument): string {
@@ -1003,10 +950,10 @@ function warmFrames(chained: boolean, instrument: Instrument): Uint8Array[] {
   for (let i = 1; i <= WARM_EVENTS; i++) {
     const levels: string[][] = [[], []]
     for (let k = 0; k < i % 8; k++) {
-      const mixed = Math.imul(i * 8 + k, 0x9e3779b1) >>> 0
-      const side = mixed & 1
-      const lots = mixed % 3 === 0 ? 0 : 1 + mixed % 1_000_003
-      levels[side].push(warmLevel(side, 1 + (mixed >>> 1) % 550, lots, instrument))
+      const random = mixed(i * 8 + k)
+      const side = random & 1
+      const lots = random % 3 === 0 ? 0 : 1 + random % 1_000_003
+      levels[side].push(warmLevel(side, 1 + (random >>> 1) % 550, lots, instrument))
     }
     const first = last + 1
     const previous = last
@@ -1020,14 +967,7 @@ function warmFrames(chained: boolean, instrument: Instrument): Uint8Array[] {
   return frames
 }
 
-/** Currencies whose unified code is another one, as ccxt has them. */
-const CODES: ReadonlyMap<string, string> = new Map([
-  ['XBT', 'BTC'],
-  ['BCHSV', 'BSV'],
-  ['YOYO', 'YOYOW'],
-])
-/** Decimals when a market tells no step. */
-const DECIMALS_DEFAULT = 8
+const codeOf = codesWith({ YOYO: 'YOYOW' })
 /** The delivery date of what is never delivered. */
 const PERPETUAL_DATE = 4_133_404_800_000
 /** Markets of this group are listed for others than the public. */
@@ -1049,25 +989,12 @@ interface Listed {
   readonly filters?: unknown
 }
 
-/** `0.01000000` -> 2, `5` -> 0. */
-function decimalsOfStep(step: unknown): number {
-  const text = typeof step === 'string' ? canonicalDecimal(step) : undefined
-  if (text === undefined || text === '0' || text.startsWith('-')) return DECIMALS_DEFAULT
-  const point = text.indexOf('.')
-  return point < 0 ? 0 : text.length - point - 1
-}
-
 /** By the filter's step; a market without that filter has a number of digits. */
-function decimalsOf(market: Listed, type: string, step: string, digits: unknown): number {
+function marketDecimals(market: Listed, type: string, step: string, digits: unknown): number {
   const filters: unknown[] = Array.isArray(market.filters) ? market.filters : []
   const filter = filters.findLast((each) => isRecord(each) && each.filterType === type)
-  if (isRecord(filter)) return decimalsOfStep(filter[step])
-  return isId(digits) ? digits : DECIMALS_DEFAULT
-}
-
-function codeOf(currency: string): string {
-  const code = currency.toUpperCase()
-  return CODES.get(code) ?? code
+  if (isRecord(filter)) return decimalsOf(filter[step])
+  return isUnsigned(digits) ? digits : DECIMALS_DEFAULT
 }
 
 /** What follows `BASE/QUOTE` in a contract's symbol; undefined: neither perpetual nor dated. */
@@ -1076,9 +1003,8 @@ function contractSuffix(market: Listed): string | undefined {
   if (typeof marginAsset !== 'string') return undefined
   const settle = codeOf(marginAsset)
   if (contractType === 'PERPETUAL' || deliveryDate === PERPETUAL_DATE) return `:${settle}`
-  if (!isId(deliveryDate) || deliveryDate > PERPETUAL_DATE) return undefined
-  const day = new Date(deliveryDate).toISOString().slice(2, 10).replaceAll('-', '')
-  return `:${settle}-${day}`
+  if (!isUnsigned(deliveryDate) || deliveryDate > PERPETUAL_DATE) return undefined
+  return `:${settle}-${dayOf(deliveryDate)}`
 }
 
 function parseMarkets(answer: unknown, isSpot: boolean): Market[] | undefined {
@@ -1099,8 +1025,8 @@ function parseMarkets(answer: unknown, isSpot: boolean): Market[] | undefined {
     markets.push({
       symbol: `${codeOf(base)}/${codeOf(quote)}${suffix}`,
       wireSymbol: id,
-      priceDecimals: decimalsOf(market, 'PRICE_FILTER', 'tickSize', market.pricePrecision),
-      sizeDecimals: decimalsOf(market, 'LOT_SIZE', 'stepSize', market.quantityPrecision),
+      priceDecimals: marketDecimals(market, 'PRICE_FILTER', 'tickSize', market.pricePrecision),
+      sizeDecimals: marketDecimals(market, 'LOT_SIZE', 'stepSize', market.quantityPrecision),
       active: (status ?? contractStatus) === 'TRADING' && !isClosed,
     })
   }
@@ -1117,7 +1043,7 @@ function parseVolumes(
     if (!isRecord(ticker) || typeof ticker.symbol !== 'string') return undefined
     traded.set(ticker.symbol, Number(ticker.quoteVolume) || 0)
   }
-  return new Map(markets.map(({ symbol, wireSymbol }) => [symbol, traded.get(wireSymbol) ?? 0]))
+  return volumesOf(markets, traded)
 }
 
 const DAY_MINUS_AN_HOUR_MS = 23 * 3_600_000

@@ -38,7 +38,7 @@
 import { Book } from '../core/book.ts'
 import { ASK, BID, type BookCheck, LevelChanges } from '../core/changes.ts'
 import { crc32 } from '../core/checksum.ts'
-import { canonicalDecimal, scaledFromText, writeAscii, writeScaled } from '../core/decimal.ts'
+import { canonicalDecimal, writeAscii, writeScaled } from '../core/decimal.ts'
 import { ObfeedError } from '../core/errors.ts'
 import type { InvalidReason } from '../core/event.ts'
 import type { Instrument, Market } from '../core/instrument.ts'
@@ -46,6 +46,9 @@ import { Literal, Scanner } from '../core/scanner.ts'
 import type { Side } from '../core/side.ts'
 import { isRegularPrice } from '../core/wide.ts'
 import type { Adapter, BookDepth, Limits, Session, SessionOutput, SessionStats } from './adapter.ts'
+import { appendLevel, decodeText, exact, isRecord, unreadableText } from './decode.ts'
+import { COMMON_CODES } from './listing.ts'
+import { mixed } from './warm-frames.ts'
 
 const HEARTBEAT = new Literal('"hb",')
 const CHECKSUM = new Literal('"cs",')
@@ -121,7 +124,6 @@ const RATE_LIMIT_WAIT_MS = 60_000
 
 /** One for all sessions: a frame is read from beginning to end within one call. */
 const scanner = new Scanner()
-const decoder = new TextDecoder('utf-8', { fatal: true })
 
 /** A number of a frame, as it stands there. */
 class Token {
@@ -431,7 +433,7 @@ class BitfinexSession implements Session, BookCheck {
   private receivedJson(frame: Uint8Array, receivedUs: number): void {
     let message: unknown
     try {
-      const text = decoder.decode(frame)
+      const text = decodeText(frame)
       message = JSON.parse(text)
       if (Array.isArray(message)) message = JSON.parse(text, keepNumbers)
     } catch {
@@ -511,13 +513,7 @@ class BitfinexSession implements Session, BookCheck {
     if (instrument === undefined) return undefined
     const isAsk = amount.charCodeAt(0) === MINUS
     const size = count === 0 ? '0' : isAsk ? amount.slice(1) : amount
-    const changes = this.changes
-    const i = changes.count
-    if (i === changes.side.length) changes.grow()
-    changes.side[i] = isAsk ? ASK : BID
-    changes.price[i] = exact(price, instrument.priceDecimals, changes.widePrice, i)
-    changes.size[i] = exact(size, instrument.sizeDecimals, changes.wideSize, i)
-    changes.count = i + 1
+    appendLevel(this.changes, isAsk ? ASK : BID, price, size, instrument)
     return undefined
   }
 
@@ -793,12 +789,7 @@ class BitfinexSession implements Session, BookCheck {
 
   /** It may have been anything, so nothing on this socket is proven any more. */
   private undecodable(frame: Uint8Array, problem: string): void {
-    const excerpt = String.fromCharCode(...frame.subarray(0, 80)).replace(/[^ -~]/g, '?')
-    this.abandon(
-      'E_DECODE',
-      `a frame of ${frame.length} bytes could not be read (${problem}), expected a Bitfinex v2 ` +
-        `message; the connection is replaced; it begins with ${excerpt}`,
-    )
+    this.abandon('E_DECODE', unreadableText(frame, problem, 'a Bitfinex v2 message'))
   }
 
   private abandon(code: 'E_DECODE' | 'E_SEQUENCE_GAP', message: string): void {
@@ -840,18 +831,6 @@ function kindOf(payload: unknown): number {
   return payload.length === 0 || Array.isArray(payload[0]) ? SNAPSHOT : UPDATE
 }
 
-/** The scaled integer of a decimal; NaN, and its text in `wide`, when it has no exact one. */
-function exact(text: string, decimals: number, wide: Map<number, string>, i: number): number {
-  const canonical = canonicalDecimal(text) ?? text
-  const scaled = scaledFromText(canonical, decimals)
-  if (Number.isNaN(scaled)) wide.set(i, canonical)
-  return scaled
-}
-
-function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
-}
-
 /** Canned life of one connection: a book of 250 levels a side, then changes and checksums of it. */
 function warmFrames(instrument: Instrument): Uint8Array[] {
   const { wireSymbol, priceDecimals, sizeDecimals } = instrument
@@ -888,10 +867,10 @@ function warmFrames(instrument: Instrument): Uint8Array[] {
   book.load(changes)
   frames.push(frame(`[${levels.join(',')}]`))
   for (let i = 1; i <= 600; i++) {
-    const mixed = Math.imul(i, 0x9e3779b1) >>> 0
+    const random = mixed(i)
     changes.reset()
     frames.push(
-      frame(level(mixed & 1 ? BID : ASK, mixed % 40, mixed % 3 === 0 ? 0 : mixed % 1_000_003)),
+      frame(level(random & 1 ? BID : ASK, random % 40, random % 3 === 0 ? 0 : random % 1_000_003)),
     )
     book.apply(changes)
     if (i % 8 === 0) frames.push(frame(`"cs",${checksumOf(book)}`))
@@ -904,12 +883,12 @@ function warmFrames(instrument: Instrument): Uint8Array[] {
 
 /** Currencies whose unified code is another one, as ccxt has them. */
 const CODES: ReadonlyMap<string, string> = new Map(Object.entries({
+  ...COMMON_CODES,
   ALG: 'ALGO',
   AMP: 'AMPL',
   ATO: 'ATOM',
   BCHABC: 'XEC',
   BCHN: 'BCH',
-  BCHSV: 'BSV',
   DAT: 'DATA',
   DOG: 'MDOGE',
   DSH: 'DASH',
@@ -938,7 +917,6 @@ const CODES: ReadonlyMap<string, string> = new Map(Object.entries({
   USTF0: 'USDT',
   VSY: 'VSYS',
   WAX: 'WAXP',
-  XBT: 'BTC',
   XCH: 'XCHF',
   YGG: 'YEED',
   YYW: 'YOYOW',

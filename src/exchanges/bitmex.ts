@@ -27,12 +27,15 @@
  * 8. Silence of five seconds is answered with the text `ping`, which the exchange answers with `pong`.
  */
 import { ASK, BID, LevelChanges } from '../core/changes.ts'
-import { canonicalDecimal, scaledFromText } from '../core/decimal.ts'
+import { canonicalDecimal } from '../core/decimal.ts'
 import { ObfeedError } from '../core/errors.ts'
 import type { Instrument, Market } from '../core/instrument.ts'
 import { Literal, Scanner, timeFromText } from '../core/scanner.ts'
 import { WireIds } from '../core/wire-ids.ts'
 import type { Adapter, Session, SessionOutput, SessionStats } from './adapter.ts'
+import { decodeText, exact, isRecord, namedIn, textOf, unreadableText } from './decode.ts'
+import { placesOf, volumesOf } from './listing.ts'
+import { mixed } from './warm-frames.ts'
 
 const TABLE = 'orderBookL2'
 /** All of a partial that stands before its symbol. */
@@ -76,7 +79,6 @@ const HARMLESS = /(already|not) subscribed to this topic/i
 
 /** One for all sessions: a frame is read from beginning to end within one call. */
 const scanner = new Scanner()
-const decoder = new TextDecoder('utf-8', { fatal: true })
 
 /** The prices of one side by id: scaled, or NaN with its text beside it. */
 class IdTable {
@@ -374,7 +376,7 @@ class BitmexSession implements Session {
     let text: string
     let message: unknown
     try {
-      text = decoder.decode(frame)
+      text = decodeText(frame)
       if (text === 'pong') return
       message = JSON.parse(text)
     } catch {
@@ -480,7 +482,7 @@ class BitmexSession implements Session {
   /** An error reply: about the symbols it names, or about the connection. */
   private refused(message: Record<string, unknown>): void {
     const { error, status, meta, request } = message
-    const said = typeof error === 'string' ? error : JSON.stringify(error)
+    const said = textOf(error)
     const text = status === undefined ? said : `${String(status)} ${said}`
     if (HARMLESS.test(text)) return
     if (status === 429 || RATE_LIMITED.test(text)) {
@@ -530,12 +532,7 @@ class BitmexSession implements Session {
   }
 
   private named(text: string): Set<number> {
-    const named = new Set<number>()
-    for (const [word] of text.matchAll(/[A-Z0-9_]+/gi)) {
-      const index = this.symbols.get(word)
-      if (index !== undefined) named.add(index)
-    }
-    return named
+    return namedIn(text, /[A-Z0-9_]+/gi, this.symbols)
   }
 
   private abandon(error: ObfeedError): void {
@@ -546,9 +543,7 @@ class BitmexSession implements Session {
 
   /** It may have been a change of any book, and nothing else would surely tell. */
   private undecodable(frame: Uint8Array, problem: string): void {
-    const excerpt = String.fromCharCode(...frame.subarray(0, 80)).replace(/[^ -~]/g, '?')
-    const detail = `a frame of ${frame.length} bytes could not be read (${problem}); ` +
-      `it begins with ${excerpt}`
+    const detail = unreadableText(frame, problem)
     // First all, then the calls: the feed may ask for a resync from inside one.
     this.states.fill(SUSPECT)
     for (let i = 0; i < this.states.length; i++) this.output.suspect(i, 'gap', detail)
@@ -560,14 +555,6 @@ class BitmexSession implements Session {
       this.output.send(JSON.stringify({ op, args }))
     }
   }
-}
-
-/** The scaled integer of a number's text; NaN, and its canonical text in `wide`, without an exact one. */
-function exact(text: string, decimals: number, wide: Map<number, string>, i: number): number {
-  const canonical = canonicalDecimal(text) ?? text
-  const scaled = scaledFromText(canonical, decimals)
-  if (Number.isNaN(scaled)) wide.set(i, canonical)
-  return scaled
 }
 
 /** Strings, which stay as they are, and numbers of legal JSON. */
@@ -582,10 +569,6 @@ function parseExactly(text: string): Record<string, unknown> {
 function numberOf(value: unknown): string | undefined {
   if (typeof value !== 'string' || value[0] !== '#' || value[1] === '-') return undefined
   return canonicalDecimal(value.slice(1))
-}
-
-function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
 /** Canned life of one connection: a table of 500 levels a side, then changes of it. */
@@ -607,7 +590,7 @@ function warmFrames(instrument: Instrument): Uint8Array[] {
   const present = new Uint8Array(1100).fill(1, 0, 1000)
   for (let i = 1; i <= 300; i++) {
     const rows: string[] = []
-    const n = (Math.imul(i, 0x9e3779b1) >>> 0) % 1100
+    const n = mixed(i) % 1100
     const action = present[n] === 0 ? 'insert' : i % 3 === 0 ? 'delete' : 'update'
     for (let k = n; k < Math.min(1100, n + 1 + i % 4) && present[k] === present[n]; k++) {
       rows.push(
@@ -653,9 +636,7 @@ function codeOf(currency: string): string {
 function decimalsOf(tickSize: unknown): number | undefined {
   if (typeof tickSize !== 'number' || !(tickSize > 0)) return undefined
   const text = canonicalDecimal(String(tickSize))
-  if (text === undefined) return undefined
-  const point = text.indexOf('.')
-  return point < 0 ? 0 : text.length - point - 1
+  return text === undefined ? undefined : placesOf(text)
 }
 
 /** The unified symbol; undefined for what has no book here (indices, predictions). */
@@ -700,7 +681,7 @@ function parseVolumes(
   for (const instrument of instruments as readonly (BitmexInstrument | null)[]) {
     traded.set(instrument?.symbol, Number(instrument?.foreignNotional24h) || 0)
   }
-  return new Map(markets.map(({ symbol, wireSymbol }) => [symbol, traded.get(wireSymbol) ?? 0]))
+  return volumesOf(markets, traded)
 }
 
 const INSTRUMENTS = 'https://www.bitmex.com/api/v1/instrument/active'

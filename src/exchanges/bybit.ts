@@ -35,12 +35,23 @@
  * 7. Ping every 20 s, or the exchange closes the socket. The pong keeps a quiet one from looking dead.
  */
 import { ASK, BID, LevelChanges } from '../core/changes.ts'
-import { canonicalDecimal, scaledFromText } from '../core/decimal.ts'
 import { ObfeedError } from '../core/errors.ts'
 import type { Instrument, Market } from '../core/instrument.ts'
 import { Literal, Scanner } from '../core/scanner.ts'
 import { WireIds } from '../core/wire-ids.ts'
 import type { Adapter, BookDepth, Session, SessionOutput, SessionStats } from './adapter.ts'
+import {
+  appendSide,
+  exact,
+  isRecord,
+  isUnsigned,
+  namedIn,
+  parseMessage,
+  textOf,
+  unreadableText,
+} from './decode.ts'
+import { codesWith, dayOf, decimalsOf } from './listing.ts'
+import { fixedText, mixed } from './warm-frames.ts'
 
 /** Levels a side of the topics that send changes; `orderbook.1` sends whole books only. */
 const DEPTHS = [50, 200, 1000] as const
@@ -95,7 +106,6 @@ const ALREADY_SUBSCRIBED = /already subscribed/i
 
 /** One for all sessions: a frame is read from beginning to end within one call. */
 const scanner = new Scanner()
-const decoder = new TextDecoder('utf-8', { fatal: true })
 
 type Op = 'subscribe' | 'unsubscribe'
 
@@ -368,13 +378,8 @@ class BybitSession implements Session {
 
   /** Everything that is not data of a topic, and data in any legal spelling. */
   private receivedJson(frame: Uint8Array, receivedUs: number): void {
-    let message: unknown
-    try {
-      message = JSON.parse(decoder.decode(frame))
-    } catch {
-      return this.undecodable(frame, 'not JSON')
-    }
-    if (!isRecord(message)) return this.undecodable(frame, 'not a JSON object')
+    const message = parseMessage(frame)
+    if (typeof message === 'string') return this.undecodable(frame, message)
     const { topic } = message
     if (topic === undefined) return this.answered(message)
     const index = typeof topic === 'string' ? this.byTopic.get(topic) : undefined
@@ -406,14 +411,18 @@ class BybitSession implements Session {
     const { s, u, seq } = data
     const instrument = this.instruments[index]
     if (s !== instrument.wireSymbol) return 's is not the symbol of the topic'
-    if (!isIndex(u)) return 'u is not an integer from 0'
+    if (!isUnsigned(u)) return 'u is not an integer from 0'
     this.changes.reset()
     const problem = this.append(BID, data.b, type === 'delta', instrument) ??
       this.append(ASK, data.a, type === 'delta', instrument)
     if (problem !== undefined) return problem
     this.updateId = u
-    this.sequence = isIndex(seq) ? seq : NaN
-    this.timestampMs = isIndex(message.cts) ? message.cts : isIndex(message.ts) ? message.ts : -1
+    this.sequence = isUnsigned(seq) ? seq : NaN
+    this.timestampMs = isUnsigned(message.cts)
+      ? message.cts
+      : isUnsigned(message.ts)
+      ? message.ts
+      : -1
     this.isSnapshot = type === 'snapshot'
     return undefined
   }
@@ -428,21 +437,7 @@ class BybitSession implements Session {
     // No change of this side. A book without one would be another matter.
     if (mayLack && (levels === undefined || levels === null)) return undefined
     if (!Array.isArray(levels)) return `${side === BID ? 'b' : 'a'} is not an array`
-    const changes = this.changes
-    for (const level of levels) {
-      if (!Array.isArray(level)) return 'a level is not an array'
-      const price = decimalOf(level[0])
-      if (price === undefined) return 'a price is not a decimal from 0'
-      const size = decimalOf(level[1])
-      if (size === undefined) return 'a size is not a decimal from 0'
-      const i = changes.count
-      if (i === changes.side.length) changes.grow()
-      changes.side[i] = side
-      changes.price[i] = exact(price, instrument.priceDecimals, changes.widePrice, i)
-      changes.size[i] = exact(size, instrument.sizeDecimals, changes.wideSize, i)
-      changes.count = i + 1
-    }
-    return undefined
+    return appendSide(this.changes, side, levels, instrument)
   }
 
   // -- requests and their answers
@@ -506,11 +501,7 @@ class BybitSession implements Session {
         RATE_LIMIT_WAIT_MS,
       )
     }
-    const named: number[] = []
-    for (const [word] of text.matchAll(/[^\s.,:;[\]"'()]+/g)) {
-      const index = this.byWireSymbol.get(word)
-      if (index !== undefined && !named.includes(index)) named.push(index)
-    }
+    const named = [...namedIn(text, /[^\s.,:;[\]"'()]+/g, this.byWireSymbol)]
     const number = this.numberOf(message, message.op, named)
     const request = this.requests.get(number)
     this.requests.delete(number)
@@ -595,12 +586,7 @@ class BybitSession implements Session {
 
   /** It may have been a change of any topic, so nothing on this socket is proven any more. */
   private undecodable(frame: Uint8Array, problem: string): void {
-    const excerpt = String.fromCharCode(...frame.subarray(0, 80)).replace(/[^ -~]/g, '?')
-    this.giveUp(
-      'E_DECODE',
-      `a frame of ${frame.length} bytes could not be read (${problem}), expected a Bybit v5 ` +
-        `message; the connection is replaced; it begins with ${excerpt}`,
-    )
+    this.giveUp('E_DECODE', unreadableText(frame, problem, 'a Bybit v5 message'))
   }
 
   private giveUp(
@@ -619,32 +605,6 @@ class BybitSession implements Session {
   }
 }
 
-/** The scaled integer of a plain decimal; NaN, and its text in `wide`, when it has no exact one. */
-function exact(text: string, decimals: number, wide: Map<number, string>, i: number): number {
-  const scaled = scaledFromText(text, decimals)
-  if (Number.isNaN(scaled)) wide.set(i, canonicalDecimal(text) ?? text)
-  return scaled
-}
-
-/** Canonical text of a JSON string that holds a decimal from 0. */
-function decimalOf(value: unknown): string | undefined {
-  if (typeof value !== 'string') return undefined
-  const text = canonicalDecimal(value)
-  return text === undefined || text.charCodeAt(0) === 0x2d ? undefined : text
-}
-
-function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
-}
-
-function isIndex(value: unknown): value is number {
-  return typeof value === 'number' && Number.isSafeInteger(value) && value >= 0
-}
-
-function textOf(value: unknown): string {
-  return value === undefined ? '' : typeof value === 'string' ? value : JSON.stringify(value)
-}
-
 /**
  * Canned life of one connection: a book of 500 levels a side, then changes of it, in both known
  * spellings. `depth`: as given to `open`.
@@ -653,9 +613,8 @@ function warmFrames(instrument: Instrument, depth = DEPTH_MAX): Uint8Array[] {
   const { wireSymbol, priceDecimals, sizeDecimals } = instrument
   const topic = `orderbook.${depthOf(depth).kept}.${wireSymbol}`
   const encoder = new TextEncoder()
-  const price = (ticks: number) =>
-    (ticks / 10 ** priceDecimals).toFixed(Math.min(priceDecimals, 20))
-  const size = (lots: number) => (lots / 10 ** sizeDecimals).toFixed(Math.min(sizeDecimals, 20))
+  const price = (ticks: number) => fixedText(ticks, priceDecimals)
+  const size = (lots: number) => fixedText(lots, sizeDecimals)
   const frame = (u: number, type: string, levels: readonly (readonly [number, number])[]) => {
     const side = (isBid: boolean) =>
       levels.filter(([n]) => (n & 1) === (isBid ? 1 : 0)).map(([n, lots]) => {
@@ -674,8 +633,8 @@ function warmFrames(instrument: Instrument, depth = DEPTH_MAX): Uint8Array[] {
   for (let i = 1; i <= 300; i++) {
     const levels: (readonly [number, number])[] = []
     for (let k = 0; k < 1 + i % 8; k++) {
-      const mixed = Math.imul(i * 8 + k, 0x9e3779b1) >>> 0
-      levels.push([mixed % 1100, mixed % 3 === 0 ? 0 : mixed % 1_000_003])
+      const random = mixed(i * 8 + k)
+      levels.push([random % 1100, random % 3 === 0 ? 0 : random % 1_000_003])
     }
     frames.push(frame(1 + i, 'delta', levels))
   }
@@ -697,26 +656,7 @@ const LISTS = [
   { segment: 'inverse', query: '&limit=1000&status=PreLaunch' },
 ] as const
 
-/** Currencies whose unified code is another one, as ccxt has them. */
-const CODES: ReadonlyMap<string, string> = new Map([
-  ['XBT', 'BTC'],
-  ['BCHSV', 'BSV'],
-])
-/** Decimals when a market tells no step. */
-const DECIMALS_DEFAULT = 8
-
-/** `0.01` -> 2, `5` -> 0. */
-function decimalsOf(increment: unknown): number {
-  const text = typeof increment === 'string' ? canonicalDecimal(increment) : undefined
-  if (text === undefined || text === '0' || text.startsWith('-')) return DECIMALS_DEFAULT
-  const point = text.indexOf('.')
-  return point < 0 ? 0 : text.length - point - 1
-}
-
-function codeOf(currency: string): string {
-  const code = currency.toUpperCase()
-  return CODES.get(code) ?? code
-}
+const codeOf = codesWith({})
 
 /** The list in an answer; undefined when the answer is another one. */
 function listOf(answer: unknown): readonly Record<string, unknown>[] | undefined {
@@ -738,11 +678,6 @@ function nextPage(answer: unknown): string | undefined {
   if (typeof cursor !== 'string' || cursor === '') return undefined
   // It comes ready for an address.
   return `&cursor=${/^[\w%.~:*-]+$/.test(cursor) ? cursor : encodeURIComponent(cursor)}`
-}
-
-/** `1798185600000` -> `261225`. */
-function dayOf(ms: number): string {
-  return new Date(ms).toISOString().slice(2, 10).replaceAll('-', '')
 }
 
 /** What follows the pair in the unified symbol of a contract; undefined when it cannot be told. */

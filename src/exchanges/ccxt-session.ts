@@ -21,6 +21,7 @@ import { canonicalDecimal, compareDecimals, scaledFromText } from '../core/decim
 import { ObfeedError } from '../core/errors.ts'
 import type { Instrument } from '../core/instrument.ts'
 import type { Session, SessionOutput, SessionStats } from './adapter.ts'
+import { appendSide, decodeText } from './decode.ts'
 import type { LevelText } from './ccxt-book.ts'
 
 export type LossKind = 'gap' | 'checksum' | 'disconnect' | 'refused'
@@ -53,8 +54,6 @@ export type CcxtMessage =
 
 /** ccxt names no time. */
 const LIMITED_WAIT_MS = 30_000
-
-const decoder = new TextDecoder('utf-8', { fatal: true })
 
 export class CcxtSession implements Session {
   readonly stats: SessionStats = { scannerFallbacks: 0, unknownFrames: 0, duplicates: 0 }
@@ -101,7 +100,7 @@ export class CcxtSession implements Session {
     if (this.#isDead) return
     let message: CcxtFrame
     try {
-      message = JSON.parse(decoder.decode(frame))
+      message = JSON.parse(decodeText(frame))
     } catch {
       return this.#undecodable('not JSON')
     }
@@ -137,9 +136,11 @@ export class CcxtSession implements Session {
     if (g !== this.#generations[i] || (!isSnapshot && !this.#live[i])) return
     const changes = this.#changes
     changes.reset()
-    if (!this.#append(message.b, BID, instrument) || !this.#append(message.a, ASK, instrument)) {
-      return this.#undecodable('a level is not a price and a size')
-    }
+    const { b, a } = message
+    const problem = Array.isArray(b) && Array.isArray(a)
+      ? appendSide(changes, BID, b, instrument) ?? appendSide(changes, ASK, a, instrument)
+      : 'no levels'
+    if (problem !== undefined) return this.#undecodable('a level is not a price and a size')
     changes.nonce = n
     changes.timestampMs = ts
     changes.receivedUs = receivedUs
@@ -150,24 +151,6 @@ export class CcxtSession implements Session {
     }
     this.#live[i] = true
     this.#output.snapshot(i, changes)
-  }
-
-  #append(levels: readonly LevelText[], side: number, instrument: Instrument): boolean {
-    const changes = this.#changes
-    if (!Array.isArray(levels)) return false
-    for (const level of levels as readonly unknown[]) {
-      if (!Array.isArray(level)) return false
-      const price = decimalOf(level[0])
-      const size = decimalOf(level[1])
-      if (price === undefined || size === undefined) return false
-      const i = changes.count
-      if (i === changes.side.length) changes.grow()
-      changes.side[i] = side
-      changes.price[i] = exact(price, instrument.priceDecimals, changes.widePrice, i)
-      changes.size[i] = exact(size, instrument.sizeDecimals, changes.wideSize, i)
-      changes.count = i + 1
-    }
-    return true
   }
 
   #lost(index: number, generation: number, kind: LossKind, text: string): void {
@@ -213,20 +196,6 @@ export class CcxtSession implements Session {
 
 function textOf(value: unknown): string {
   return typeof value === 'string' ? value : 'no reason given'
-}
-
-/** Canonical text of a decimal from 0. */
-function decimalOf(value: unknown): string | undefined {
-  if (typeof value !== 'string') return undefined
-  const text = canonicalDecimal(value)
-  return text === undefined || text.charCodeAt(0) === 0x2d ? undefined : text
-}
-
-/** The scaled integer of a plain decimal; NaN, and its text in `wide`, when it has no exact one. */
-function exact(text: string, decimals: number, wide: Map<number, string>, i: number): number {
-  const scaled = scaledFromText(text, decimals)
-  if (Number.isNaN(scaled)) wide.set(i, text)
-  return scaled
 }
 
 /** The scaled price farthest from the other side; NaN for a side without an exact one. */

@@ -30,12 +30,24 @@
  */
 import { ActiveList } from '../core/active-list.ts'
 import { ASK, BID, LevelChanges } from '../core/changes.ts'
-import { canonicalDecimal, scaledFromText } from '../core/decimal.ts'
 import { ObfeedError } from '../core/errors.ts'
 import type { Instrument, Market } from '../core/instrument.ts'
 import { Literal, Scanner, timeFromText } from '../core/scanner.ts'
 import { WireIds } from '../core/wire-ids.ts'
 import type { Adapter, Session, SessionOutput, SessionStats } from './adapter.ts'
+import {
+  appendLevel,
+  decimalOf,
+  exact,
+  isRecord,
+  isUnsigned,
+  joinedText,
+  namedIn,
+  parseMessage,
+  unreadableText,
+} from './decode.ts'
+import { codesWith, decimalsOf, volumesOf } from './listing.ts'
+import { fixedText, mixed } from './warm-frames.ts'
 
 const DATA = new Literal('{"channel":"l2_data","')
 const TIMESTAMP = new Literal('timestamp":"')
@@ -79,7 +91,6 @@ const OWN_BOOKS: ReadonlySet<string> = new Set(['USDT-USDC', 'EURC-USDC'])
 
 /** One for all sessions: a frame is read from beginning to end within one call. */
 const scanner = new Scanner()
-const decoder = new TextDecoder('utf-8', { fatal: true })
 
 function canonical(wireSymbol: string): string {
   return wireSymbol.endsWith('-USDC') && !OWN_BOOKS.has(wireSymbol)
@@ -287,18 +298,13 @@ class CoinbaseSession implements Session {
 
   /** Everything that is not a plain `l2_data` frame, and `l2_data` in any legal spelling. */
   private receivedJson(frame: Uint8Array, receivedUs: number): void {
-    let message: unknown
-    try {
-      message = JSON.parse(decoder.decode(frame))
-    } catch {
-      return this.undecodable(frame, 'not JSON')
-    }
-    if (!isRecord(message)) return this.undecodable(frame, 'not a JSON object')
+    const message = parseMessage(frame)
+    if (typeof message === 'string') return this.undecodable(frame, message)
     const { channel, sequence_num: sequence } = message
     const isData = channel === 'l2_data'
     if (isData) this.stats.scannerFallbacks++
     if (sequence !== undefined || isData) {
-      if (typeof sequence !== 'number' || !Number.isSafeInteger(sequence) || sequence < 0) {
+      if (!isUnsigned(sequence)) {
         return this.undecodable(frame, 'sequence_num is not an integer from 0')
       }
       if (isData) {
@@ -374,12 +380,7 @@ class CoinbaseSession implements Session {
       if (price === undefined) return 'price_level is not a decimal from 0'
       const size = decimalOf(update.new_quantity)
       if (size === undefined) return 'new_quantity is not a decimal from 0'
-      const i = changes.count
-      if (i === changes.side.length) changes.grow()
-      changes.side[i] = side === 'bid' ? BID : ASK
-      changes.price[i] = exact(price, instrument.priceDecimals, changes.widePrice, i)
-      changes.size[i] = exact(size, instrument.sizeDecimals, changes.wideSize, i)
-      changes.count = i + 1
+      appendLevel(changes, side === 'bid' ? BID : ASK, price, size, instrument)
     }
     return undefined
   }
@@ -405,9 +406,7 @@ class CoinbaseSession implements Session {
 
   /** An error reply: about the products it names, or about the connection. */
   private refused(message: Record<string, unknown>): void {
-    const { message: said, reason } = message
-    const text = [said, reason].filter((part) => part !== undefined)
-      .map((part) => typeof part === 'string' ? part : JSON.stringify(part)).join(': ')
+    const text = joinedText(message.message, message.reason)
     if (RATE_LIMITED.test(text)) {
       this.isDead = true
       this.output.fail(
@@ -420,11 +419,7 @@ class CoinbaseSession implements Session {
       )
       return
     }
-    const named = new Set<number>()
-    for (const [id] of text.matchAll(/[A-Z0-9]+(?:-[A-Z0-9]+)+/gi)) {
-      const index = this.products.get(id)
-      if (index !== undefined) named.add(index)
-    }
+    const named = namedIn(text, /[A-Z0-9]+(?:-[A-Z0-9]+)+/gi, this.products)
     if (named.size === 0) {
       this.isDead = true
       this.output.fail(
@@ -453,12 +448,7 @@ class CoinbaseSession implements Session {
 
   /** It may have been anything, so nothing on this socket is proven any more. */
   private undecodable(frame: Uint8Array, problem: string): void {
-    const excerpt = String.fromCharCode(...frame.subarray(0, 80)).replace(/[^ -~]/g, '?')
-    this.abandon(
-      'E_DECODE',
-      `a frame of ${frame.length} bytes could not be read (${problem}), expected an Advanced ` +
-        `Trade message; the connection is replaced; it begins with ${excerpt}`,
-    )
+    this.abandon('E_DECODE', unreadableText(frame, problem, 'an Advanced Trade message'))
   }
 
   private abandon(code: 'E_DECODE' | 'E_SEQUENCE_GAP', message: string): void {
@@ -481,31 +471,12 @@ class CoinbaseSession implements Session {
   }
 }
 
-/** The scaled integer of a plain decimal; NaN, and its text in `wide`, when it has no exact one. */
-function exact(text: string, decimals: number, wide: Map<number, string>, i: number): number {
-  const scaled = scaledFromText(text, decimals)
-  if (Number.isNaN(scaled)) wide.set(i, canonicalDecimal(text) ?? text)
-  return scaled
-}
-
-/** Canonical text of a JSON string that holds a decimal from 0. */
-function decimalOf(value: unknown): string | undefined {
-  if (typeof value !== 'string') return undefined
-  const text = canonicalDecimal(value)
-  return text === undefined || text.charCodeAt(0) === 0x2d ? undefined : text
-}
-
-function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
-}
-
 /** Canned life of one connection: a book of 500 levels a side, then updates that change it. */
 function warmFrames(instrument: Instrument): Uint8Array[] {
   const { wireSymbol, priceDecimals, sizeDecimals } = instrument
   const encoder = new TextEncoder()
-  const price = (ticks: number) =>
-    (ticks / 10 ** priceDecimals).toFixed(Math.min(priceDecimals, 20))
-  const size = (lots: number) => (lots / 10 ** sizeDecimals).toFixed(Math.min(sizeDecimals, 20))
+  const price = (ticks: number) => fixedText(ticks, priceDecimals)
+  const size = (lots: number) => fixedText(lots, sizeDecimals)
   const frame = (sequence: number, type: string, updates: string[]) =>
     encoder.encode(
       `{"channel":"l2_data","timestamp":"2026-01-01T00:00:00.123456789Z","sequence_num":${sequence},` +
@@ -522,22 +493,15 @@ function warmFrames(instrument: Instrument): Uint8Array[] {
   for (let i = 1; i <= 300; i++) {
     const updates: string[] = []
     for (let k = 0; k < 1 + i % 8; k++) {
-      const mixed = Math.imul(i * 8 + k, 0x9e3779b1) >>> 0
-      updates.push(level(mixed % 1100, mixed % 3 === 0 ? 0 : mixed % 1_000_003))
+      const random = mixed(i * 8 + k)
+      updates.push(level(random % 1100, random % 3 === 0 ? 0 : random % 1_000_003))
     }
     frames.push(frame(i, 'update', updates))
   }
   return frames
 }
 
-/** Currencies whose unified code is another one, as ccxt has them. */
-const CODES: ReadonlyMap<string, string> = new Map([
-  ['CGLD', 'CELO'],
-  ['XBT', 'BTC'],
-  ['BCHSV', 'BSV'],
-])
-/** Decimals when a product tells no step. */
-const DECIMALS_DEFAULT = 8
+const codeOf = codesWith({ CGLD: 'CELO' })
 
 const PRODUCTS = 'https://api.coinbase.com/api/v3/brokerage/market/products'
 
@@ -555,19 +519,6 @@ interface Product {
   readonly status?: unknown
   readonly alias?: unknown
   readonly approximate_quote_24h_volume?: unknown
-}
-
-/** `0.01` -> 2, `5` -> 0. */
-function decimalsOf(increment: unknown): number {
-  const text = typeof increment === 'string' ? canonicalDecimal(increment) : undefined
-  if (text === undefined || text === '0' || text.startsWith('-')) return DECIMALS_DEFAULT
-  const point = text.indexOf('.')
-  return point < 0 ? 0 : text.length - point - 1
-}
-
-function codeOf(currency: string): string {
-  const code = currency.toUpperCase()
-  return CODES.get(code) ?? code
 }
 
 function parseMarkets(answer: unknown): Market[] | undefined {
@@ -603,7 +554,7 @@ function parseVolumes(
   for (const product of products as readonly (Product | null)[]) {
     byId.set(product?.product_id, Number(product?.approximate_quote_24h_volume) || 0)
   }
-  return new Map(markets.map(({ symbol, wireSymbol }) => [symbol, byId.get(wireSymbol) ?? 0]))
+  return volumesOf(markets, byId)
 }
 
 export const coinbase: Adapter = {

@@ -29,12 +29,24 @@
  */
 import { ActiveList } from '../core/active-list.ts'
 import { ASK, BID, LevelChanges } from '../core/changes.ts'
-import { canonicalDecimal, scaledFromText } from '../core/decimal.ts'
+import { canonicalDecimal } from '../core/decimal.ts'
 import { ObfeedError } from '../core/errors.ts'
 import type { Instrument, Market } from '../core/instrument.ts'
 import { Literal, Scanner, timeFromText } from '../core/scanner.ts'
 import { WireIds } from '../core/wire-ids.ts'
 import type { Adapter, Session, SessionOutput, SessionStats } from './adapter.ts'
+import {
+  appendLevel,
+  decimalOf,
+  exact,
+  isRecord,
+  joinedText,
+  namedIn,
+  parseMessage,
+  unreadableText,
+} from './decode.ts'
+import { codesWith, decimalsOf, volumesOf } from './listing.ts'
+import { fixedText, mixed } from './warm-frames.ts'
 
 const UPDATE = new Literal('{"type":"l2update","product_id":"')
 const SNAPSHOT = new Literal('{"type":"snapshot","product_id":"')
@@ -69,7 +81,6 @@ const RATE_LIMIT_WAIT_MS = 5_000
 
 /** One for all sessions: a frame is read from beginning to end within one call. */
 const scanner = new Scanner()
-const decoder = new TextDecoder('utf-8', { fatal: true })
 
 class CoinbaseExchangeSession implements Session {
   readonly heartbeatMs = REVIEW_MS
@@ -244,13 +255,8 @@ class CoinbaseExchangeSession implements Session {
 
   /** Everything that is not a plain book frame, and book frames in any legal spelling. */
   private receivedJson(frame: Uint8Array, receivedUs: number): void {
-    let message: unknown
-    try {
-      message = JSON.parse(decoder.decode(frame))
-    } catch {
-      return this.undecodable(frame, 'not JSON')
-    }
-    if (!isRecord(message)) return this.undecodable(frame, 'not a JSON object')
+    const message = parseMessage(frame)
+    if (typeof message === 'string') return this.undecodable(frame, message)
     switch (message.type) {
       case 'l2update':
       case 'snapshot':
@@ -305,7 +311,6 @@ class CoinbaseExchangeSession implements Session {
   ): string | undefined {
     if (levels === null) return undefined
     if (!Array.isArray(levels)) return 'the levels are not an array'
-    const changes = this.changes
     for (const level of levels as readonly unknown[]) {
       if (!Array.isArray(level)) return 'a level is not an array'
       const [first, ...rest] = level as readonly unknown[]
@@ -313,17 +318,12 @@ class CoinbaseExchangeSession implements Session {
       const which = side ?? (first === 'buy' ? BID : first === 'sell' ? ASK : undefined)
       if (which === undefined) return 'side is not buy or sell'
       const price = decimalOf(priceText)
-      if (price === undefined || price.startsWith('-')) return 'a price is not a decimal from 0'
+      if (price === undefined) return 'a price is not a decimal from 0'
       if (sizeText === 'NaN') continue
-      const size = decimalOf(sizeText)
+      const size = typeof sizeText === 'string' ? canonicalDecimal(sizeText) : undefined
       if (size === undefined) return 'a size is not a decimal'
       if (size.startsWith('-')) continue
-      const i = changes.count
-      if (i === changes.side.length) changes.grow()
-      changes.side[i] = which
-      changes.price[i] = exact(price, instrument.priceDecimals, changes.widePrice, i)
-      changes.size[i] = exact(size, instrument.sizeDecimals, changes.wideSize, i)
-      changes.count = i + 1
+      appendLevel(this.changes, which, price, size, instrument)
     }
     return undefined
   }
@@ -343,9 +343,7 @@ class CoinbaseExchangeSession implements Session {
 
   /** An error reply: about the products it names, or about the connection. */
   private refused(message: Record<string, unknown>): void {
-    const { message: said, reason } = message
-    const text = [said, reason].filter((part) => part !== undefined)
-      .map((part) => typeof part === 'string' ? part : JSON.stringify(part)).join(': ')
+    const text = joinedText(message.message, message.reason)
     if (RATE_LIMITED.test(text)) {
       this.abandon(
         new ObfeedError(
@@ -357,11 +355,7 @@ class CoinbaseExchangeSession implements Session {
       )
       return
     }
-    const named = new Set<number>()
-    for (const [id] of text.matchAll(/[A-Z0-9]+(?:-[A-Z0-9]+)+/gi)) {
-      const index = this.products.get(id)
-      if (index !== undefined) named.add(index)
-    }
+    const named = namedIn(text, /[A-Z0-9]+(?:-[A-Z0-9]+)+/gi, this.products)
     if (named.size === 0) {
       this.abandon(
         new ObfeedError(
@@ -405,9 +399,7 @@ class CoinbaseExchangeSession implements Session {
 
   /** It may have been a change of any book, and nothing else would ever tell. */
   private undecodable(frame: Uint8Array, problem: string): void {
-    const excerpt = String.fromCharCode(...frame.subarray(0, 80)).replace(/[^ -~]/g, '?')
-    const detail = `a frame of ${frame.length} bytes could not be read (${problem}); ` +
-      `it begins with ${excerpt}`
+    const detail = unreadableText(frame, problem)
     // First all, then the calls: the feed may ask for a resync from inside one.
     this.states.fill(SUSPECT)
     for (let i = 0; i < this.states.length; i++) this.output.suspect(i, 'gap', detail)
@@ -425,29 +417,12 @@ class CoinbaseExchangeSession implements Session {
   }
 }
 
-/** The scaled integer of a plain decimal; NaN, and its text in `wide`, when it has no exact one. */
-function exact(text: string, decimals: number, wide: Map<number, string>, i: number): number {
-  const scaled = scaledFromText(text, decimals)
-  if (Number.isNaN(scaled)) wide.set(i, canonicalDecimal(text) ?? text)
-  return scaled
-}
-
-/** Canonical text of a JSON string that holds a decimal. */
-function decimalOf(value: unknown): string | undefined {
-  return typeof value === 'string' ? canonicalDecimal(value) : undefined
-}
-
-function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
-}
-
 /** Canned life of one connection: a book of 500 levels a side, then updates that change it. */
 function warmFrames(instrument: Instrument): Uint8Array[] {
   const { wireSymbol, priceDecimals, sizeDecimals } = instrument
   const encoder = new TextEncoder()
-  const price = (ticks: number) =>
-    (ticks / 10 ** priceDecimals).toFixed(Math.min(priceDecimals, 20))
-  const size = (lots: number) => (lots / 10 ** sizeDecimals).toFixed(Math.min(sizeDecimals, 20))
+  const price = (ticks: number) => fixedText(ticks, priceDecimals)
+  const size = (lots: number) => fixedText(lots, sizeDecimals)
   const time = '"time":"2026-01-01T00:00:00.123456Z"'
   const asks: string[] = []
   const bids: string[] = []
@@ -464,11 +439,11 @@ function warmFrames(instrument: Instrument): Uint8Array[] {
   for (let i = 1; i <= 300; i++) {
     const changes: string[] = []
     for (let k = 0; k < 1 + i % 8; k++) {
-      const mixed = Math.imul(i * 8 + k, 0x9e3779b1) >>> 0
-      const offset = 1 + (mixed % 1100 >> 1)
-      const lots = mixed % 3 === 0 ? 0 : mixed % 1_000_003
+      const random = mixed(i * 8 + k)
+      const offset = 1 + (random % 1100 >> 1)
+      const lots = random % 3 === 0 ? 0 : random % 1_000_003
       changes.push(
-        mixed & 1
+        random & 1
           ? `["buy","${price(100_000 - offset)}","${size(lots)}"]`
           : `["sell","${price(100_000 + offset)}","${size(lots)}"]`,
       )
@@ -482,14 +457,7 @@ function warmFrames(instrument: Instrument): Uint8Array[] {
   return frames
 }
 
-/** Currencies whose unified code is another one, as ccxt has them. */
-const CODES: ReadonlyMap<string, string> = new Map([
-  ['CGLD', 'CELO'],
-  ['XBT', 'BTC'],
-  ['BCHSV', 'BSV'],
-])
-/** Decimals when a product tells no step. */
-const DECIMALS_DEFAULT = 8
+const codeOf = codesWith({ CGLD: 'CELO' })
 
 const REST = 'https://api.exchange.coinbase.com'
 
@@ -499,19 +467,6 @@ interface Product {
   readonly base_increment?: unknown
   readonly quote_increment?: unknown
   readonly status?: unknown
-}
-
-/** `0.01` -> 2, `5` -> 0. */
-function decimalsOf(increment: unknown): number {
-  const text = decimalOf(increment)
-  if (text === undefined || text === '0' || text.startsWith('-')) return DECIMALS_DEFAULT
-  const point = text.indexOf('.')
-  return point < 0 ? 0 : text.length - point - 1
-}
-
-function codeOf(currency: string): string {
-  const code = currency.toUpperCase()
-  return CODES.get(code) ?? code
 }
 
 function parseMarkets(products: unknown): Market[] | undefined {
@@ -549,7 +504,7 @@ function parseVolumes(
     const price = Array.isArray(newest) ? Number(newest.at(-1)) : NaN
     traded.set(row.id, Number(row.spot_volume_24hour) * price || 0)
   }
-  return new Map(markets.map(({ symbol, wireSymbol }) => [symbol, traded.get(wireSymbol) ?? 0]))
+  return volumesOf(markets, traded)
 }
 
 export const coinbaseexchange: Adapter = {

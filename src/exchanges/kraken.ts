@@ -35,13 +35,23 @@
 import { Book } from '../core/book.ts'
 import { ASK, BID, type BookCheck, LevelChanges } from '../core/changes.ts'
 import { crc32 } from '../core/checksum.ts'
-import { canonicalDecimal, scaledFromText } from '../core/decimal.ts'
 import { ObfeedError } from '../core/errors.ts'
 import type { Instrument, Market } from '../core/instrument.ts'
 import { Literal, Scanner, timeFromText } from '../core/scanner.ts'
 import { isRegularPrice } from '../core/wide.ts'
 import { WireIds } from '../core/wire-ids.ts'
 import type { Adapter, BookDepth, Session, SessionOutput, SessionStats } from './adapter.ts'
+import {
+  appendLevel,
+  decimalOf,
+  exact,
+  isRecord,
+  namedIn,
+  parseMessage,
+  unreadableText,
+} from './decode.ts'
+import { COMMON_CODES, DECIMALS_DEFAULT, volumesOf } from './listing.ts'
+import { fixedText, mixed } from './warm-frames.ts'
 
 const BOOK = new Literal('{"channel":"book","type":"')
 const UPDATE = new Literal('update","data":[{"symbol":"')
@@ -52,11 +62,14 @@ const SIZE_LENGTH = 7
 const SIZE_HEAD = 0x7471222c
 const SIZE_TAIL = 0x3a227974
 const ASKS = new Literal('],"asks":[')
+/** The usual update is of one side. */
+const FIRST_ASK = new Literal('],"asks":[{"price":')
+const NO_ASKS = new Literal('],"asks":[],"checksum":')
+const NEXT_LEVEL = new Literal('},{"price":')
 const CHECKSUM = new Literal('],"checksum":')
 const TIMESTAMP = new Literal(',"timestamp":"')
 const END = new Literal('}]}')
 const BRACE = 0x7d
-const COMMA = 0x2c
 
 /** Depths that can be subscribed. */
 const DEPTHS = [10, 25, 100, 500, 1000]
@@ -90,7 +103,6 @@ const ALREADY_SUBSCRIBED = /already subscribed/i
 
 /** One for all sessions: a frame is read from beginning to end within one call. */
 const scanner = new Scanner()
-const decoder = new TextDecoder('utf-8', { fatal: true })
 const encoder = new TextEncoder()
 
 function depth(wanted: number): BookDepth {
@@ -370,8 +382,13 @@ class KrakenSession implements Session, BookCheck {
     if (index < 0) return -1
     this.reset()
     const instrument = this.instruments[index]
-    if (!this.scanSide(BID, instrument) || !scanner.literal(ASKS)) return -1
-    if (!this.scanSide(ASK, instrument) || !scanner.literal(CHECKSUM)) return -1
+    if (scanner.literal(LEVEL) && !this.scanSide(BID, instrument)) return -1
+    if (!scanner.literal(NO_ASKS)) {
+      if (scanner.literal(FIRST_ASK)) {
+        if (!this.scanSide(ASK, instrument)) return -1
+      } else if (!scanner.literal(ASKS)) return -1
+      if (!scanner.literal(CHECKSUM)) return -1
+    }
     const checksum = scanner.unsigned()
     if (checksum < 0 || checksum > CHECKSUM_MAX) return -1
     if (scanner.literal(TIMESTAMP)) {
@@ -384,8 +401,8 @@ class KrakenSession implements Session, BookCheck {
     return index
   }
 
+  /** The levels of one side, from behind the first `LEVEL` up to the bracket that closes it. */
   private scanSide(side: typeof BID | typeof ASK, instrument: Instrument): boolean {
-    if (!scanner.literal(LEVEL)) return true
     const changes = this.changes
     const { view } = scanner
     const { priceDecimals, sizeDecimals } = instrument
@@ -412,11 +429,8 @@ class KrakenSession implements Session, BookCheck {
       changes.size[i] = size
       if (scanner.places > sizePlaces) sizePlaces = scanner.places
       changes.count = i + 1
+      if (scanner.literal(NEXT_LEVEL)) continue
       if (!scanner.byte(BRACE)) return false
-      if (scanner.byte(COMMA)) {
-        if (!scanner.literal(LEVEL)) return false
-        continue
-      }
       this.pricePlaces = pricePlaces
       this.sizePlaces = sizePlaces
       return true
@@ -459,13 +473,8 @@ class KrakenSession implements Session, BookCheck {
 
   /** Everything that is not a plain book frame, and book frames in any legal spelling. */
   private receivedJson(frame: Uint8Array, receivedUs: number): void {
-    let message: unknown
-    try {
-      message = JSON.parse(decoder.decode(frame), numberAsText)
-    } catch {
-      return this.undecodable(frame, 'not JSON')
-    }
-    if (!isRecord(message)) return this.undecodable(frame, 'not a JSON object')
+    const message = parseMessage(frame, numberAsText)
+    if (typeof message === 'string') return this.undecodable(frame, message)
     const { channel, method, error, success } = message
     if (channel === 'book') {
       this.stats.scannerFallbacks++
@@ -543,19 +552,13 @@ class KrakenSession implements Session, BookCheck {
     // An empty side is also left out.
     if (levels === undefined || levels === null) return undefined
     if (!Array.isArray(levels)) return 'bids or asks is not an array'
-    const changes = this.changes
     for (const level of levels) {
       if (!isRecord(level)) return 'a level is not an object'
       const price = decimalOf(level.price)
       if (price === undefined) return 'price is not a number from 0'
       const size = decimalOf(level.qty)
       if (size === undefined) return 'qty is not a number from 0'
-      const i = changes.count
-      if (i === changes.side.length) changes.grow()
-      changes.side[i] = side
-      changes.price[i] = exact(price, instrument.priceDecimals, changes.widePrice, i)
-      changes.size[i] = exact(size, instrument.sizeDecimals, changes.wideSize, i)
-      changes.count = i + 1
+      appendLevel(this.changes, side, price, size, instrument)
       this.pricePlaces = Math.max(this.pricePlaces, placesOf(level.price))
       this.sizePlaces = Math.max(this.sizePlaces, placesOf(level.qty))
     }
@@ -574,7 +577,8 @@ class KrakenSession implements Session, BookCheck {
     this.isMaintained = isMaintained
     const found = `Kraken's system status is now "${system}"`
     for (let index = 0; index < this.states.length; index++) {
-      if (this.states[index] === LIVE) this.doubt(index, found, 'stale')
+      // What was subscribed meanwhile may be at a standstill, too.
+      if (this.states[index] === LIVE || !isMaintained) this.doubt(index, found, 'stale')
     }
   }
 
@@ -675,11 +679,8 @@ class KrakenSession implements Session, BookCheck {
   /** The instrument an error is about. */
   private symbolIn(symbol: unknown, text: string): number | undefined {
     if (typeof symbol === 'string') return this.symbols.get(symbol)
-    for (const [name] of text.matchAll(/[^\s"',;()]+\/[^\s"',;()]+/g)) {
-      const index = this.symbols.get(name)
-      if (index !== undefined) return index
-    }
-    return undefined
+    const [first] = namedIn(text, /[^\s"',;()]+\/[^\s"',;()]+/g, this.symbols)
+    return first
   }
 
   private refuse(index: number, message: string): void {
@@ -698,16 +699,9 @@ class KrakenSession implements Session, BookCheck {
 
   /** It may have been a change of any book, also one that no checksum would show. */
   private undecodable(frame: Uint8Array, problem: string): void {
-    const excerpt = String.fromCharCode(...frame.subarray(0, 80)).replace(/[^ -~]/g, '?')
+    const message = unreadableText(frame, problem, 'a Kraken v2 message')
     this.isDead = true
-    this.output.fail(
-      new ObfeedError(
-        'E_DECODE',
-        `a frame of ${frame.length} bytes could not be read (${problem}), expected a Kraken v2 ` +
-          `message; the connection is replaced; it begins with ${excerpt}`,
-        { scope: 'connection' },
-      ),
-    )
+    this.output.fail(new ObfeedError('E_DECODE', message, { scope: 'connection' }))
   }
 
   private request(method: 'subscribe' | 'unsubscribe', indexes: readonly number[]): void {
@@ -731,28 +725,10 @@ function numberAsText(key: string, value: unknown, context?: { source?: string }
   return context?.source ?? String(value)
 }
 
-/** The scaled integer of a plain decimal; NaN, and its text in `wide`, when it has no exact one. */
-function exact(text: string, decimals: number, wide: Map<number, string>, i: number): number {
-  const scaled = scaledFromText(text, decimals)
-  if (Number.isNaN(scaled)) wide.set(i, canonicalDecimal(text) ?? text)
-  return scaled
-}
-
-/** Canonical text of a number from 0. */
-function decimalOf(value: unknown): string | undefined {
-  if (typeof value !== 'string') return undefined
-  const text = canonicalDecimal(value)
-  return text === undefined || text.charCodeAt(0) === 0x2d ? undefined : text
-}
-
 /** Digits behind the point, -1 when there is an exponent. */
 function placesOf(value: unknown): number {
   const match = typeof value === 'string' ? /^\d+(?:\.(\d+))?$/.exec(value) : null
   return match === null ? -1 : match[1]?.length ?? 0
-}
-
-function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
 /**
@@ -765,11 +741,6 @@ function warmFrames(instrument: Instrument): Uint8Array[] {
   const changes = new LevelChanges()
   /** Side, ticks from the middle, lots. */
   type Change = readonly [side: typeof BID | typeof ASK, offset: number, lots: number]
-  const text = (scaled: number, decimals: number) => {
-    const all = String(scaled).padStart(decimals + 1, '0')
-    const point = all.length - decimals
-    return decimals === 0 ? all : `${all.slice(0, point)}.${all.slice(point)}`
-  }
   const ticks = (side: number, offset: number) => 100_000 + (side === BID ? -offset : offset)
   const frame = (type: string, levels: readonly Change[]) => {
     changes.reset()
@@ -783,9 +754,10 @@ function warmFrames(instrument: Instrument): Uint8Array[] {
     if (type === 'snapshot') book.load(changes)
     else book.apply(changes)
     const list = (wanted: number) =>
-      levels.filter(([side]) => side === wanted).map(([side, offset, lots]) =>
-        `{"price":${text(ticks(side, offset), priceDecimals)},"qty":${text(lots, sizeDecimals)}}`
-      ).join(',')
+      levels.filter(([side]) => side === wanted).map(([side, offset, lots]) => {
+        const price = fixedText(ticks(side, offset), priceDecimals)
+        return `{"price":${price},"qty":${fixedText(lots, sizeDecimals)}}`
+      }).join(',')
     const checksum = checksumOf(book, priceDecimals, sizeDecimals)
     return encoder.encode(
       `{"channel":"book","type":"${type}","data":[{"symbol":"${wireSymbol}",` +
@@ -812,9 +784,9 @@ function warmFrames(instrument: Instrument): Uint8Array[] {
     levels.push([side, 3, isPush ? 1 + i : 0])
     if (!isPush) levels.push(tenth(side))
     for (let k = 0; k < i % 6; k++) {
-      const mixed = Math.imul(i * 8 + k, 0x9e3779b1) >>> 0
-      if (mixed % 4 === 0) levels.push([side, 2 + 2 * (mixed % 9), 1 + mixed % 1_000_003])
-      else levels.push([side, 22 + mixed % 1200, mixed % 3 === 0 ? 0 : 1 + mixed % 1_000_003])
+      const random = mixed(i * 8 + k)
+      if (random % 4 === 0) levels.push([side, 2 + 2 * (random % 9), 1 + random % 1_000_003])
+      else levels.push([side, 22 + random % 1200, random % 3 === 0 ? 0 : 1 + random % 1_000_003])
     }
     frames.push(frame('update', levels))
   }
@@ -827,15 +799,14 @@ const TICKER = 'https://api.kraken.com/0/public/Ticker'
 
 /** Currencies whose unified code is another one, as ccxt has them. */
 const CODES: ReadonlyMap<string, string> = new Map([
+  ...Object.entries(COMMON_CODES),
   ['LUNA', 'LUNC'],
   ['LUNA2', 'LUNA'],
   ['REPV2', 'REP'],
   ['REP', 'REPV1'],
   ['UST', 'USTC'],
-  ['XBT', 'BTC'],
   ['XDG', 'DOGE'],
   ['FEE', 'KFEE'],
-  ['BCHSV', 'BSV'],
   ['XETC', 'ETC'],
   ['XETH', 'ETH'],
   ['XLTC', 'LTC'],
@@ -856,8 +827,6 @@ const CODES: ReadonlyMap<string, string> = new Map([
 ])
 /** Names that version 2 of the WebSocket API spells otherwise than `wsname`. */
 const WIRE_NAMES: ReadonlyMap<string, string> = new Map([['XBT', 'BTC'], ['XDG', 'DOGE']])
-/** Decimals when a pair tells none. */
-const DECIMALS_DEFAULT = 8
 
 /** The `result` of an answer of the REST API. */
 function resultOf(answer: unknown): Record<string, unknown> | undefined {
@@ -929,7 +898,7 @@ function parseVolumes(
     if (!Array.isArray(volume) || !Array.isArray(average)) continue
     volumes.set(name, Number(volume[1]) * Number(average[1]) || 0)
   }
-  return new Map(markets.map(({ symbol, wireSymbol }) => [symbol, volumes.get(wireSymbol) ?? 0]))
+  return volumesOf(markets, volumes)
 }
 
 /**

@@ -35,12 +35,23 @@
 import type { Book } from '../core/book.ts'
 import { ASK, BID, type BookCheck, LevelChanges } from '../core/changes.ts'
 import { crc32 } from '../core/checksum.ts'
-import { canonicalDecimal, scaledFromText } from '../core/decimal.ts'
+import { canonicalDecimal, scaledFromText, scaledToText } from '../core/decimal.ts'
 import { ObfeedError } from '../core/errors.ts'
 import type { Instrument, Market } from '../core/instrument.ts'
 import { Literal, Scanner } from '../core/scanner.ts'
 import { WireIds } from '../core/wire-ids.ts'
 import type { Adapter, Session, SessionOutput, SessionStats } from './adapter.ts'
+import {
+  appendSide,
+  decodeText,
+  exact,
+  isRecord,
+  namedIn,
+  textOf,
+  unreadableText,
+} from './decode.ts'
+import { codesWith, dayOf, decimalsOf, volumesOf } from './listing.ts'
+import { mixed } from './warm-frames.ts'
 
 const BOOKS = new Literal('{"arg":{"channel":"books","instId":"')
 const UPDATE = new Literal('update","data":[{"asks":[')
@@ -96,7 +107,6 @@ const LONG_SEQUENCE = /"(seqId|prevSeqId)"(\s*:\s*)(\d{16,})(?=\s*[,}])/g
 
 /** One for all sessions: a frame is read from beginning to end within one call. */
 const scanner = new Scanner()
-const decoder = new TextDecoder('utf-8', { fatal: true })
 
 /** The checksum of 2022: signed CRC-32 of `bid:size:ask:size:bid:size ...`, best levels first. */
 class LegacyCheck implements BookCheck {
@@ -390,7 +400,7 @@ class OkxSession implements Session {
   private receivedJson(frame: Uint8Array, receivedUs: number): void {
     let message: unknown
     try {
-      const text = decoder.decode(frame)
+      const text = decodeText(frame)
       if (text.trim() === 'pong') return
       message = JSON.parse(text.replace(LONG_SEQUENCE, '"$1"$2"$3"'))
     } catch {
@@ -468,21 +478,7 @@ class OkxSession implements Session {
   /** Adds the levels of a side to `changes`; returns what is wrong with them. */
   private append(side: number, levels: unknown, instrument: Instrument): string | undefined {
     if (!Array.isArray(levels)) return `${side === ASK ? 'asks' : 'bids'} is not an array`
-    const changes = this.changes
-    for (const level of levels) {
-      if (!Array.isArray(level)) return 'a level is not an array'
-      const price = decimalOf(level[0])
-      if (price === undefined) return 'a price is not a decimal from 0'
-      const size = decimalOf(level[1])
-      if (size === undefined) return 'a size is not a decimal from 0'
-      const i = changes.count
-      if (i === changes.side.length) changes.grow()
-      changes.side[i] = side
-      changes.price[i] = exact(price, instrument.priceDecimals, changes.widePrice, i)
-      changes.size[i] = exact(size, instrument.sizeDecimals, changes.wideSize, i)
-      changes.count = i + 1
-    }
-    return undefined
+    return appendSide(this.changes, side, levels, instrument)
   }
 
   private receivedEvent(event: unknown, message: Record<string, unknown>): void {
@@ -511,10 +507,14 @@ class OkxSession implements Session {
     this.stats.unknownFrames++
   }
 
-  /** Requests are served in order, so a subscription is still to be acknowledged, or it is over. */
+  /**
+   * Requests are served in order, so a subscription is still to be acknowledged, or it is over. One
+   * that has brought its book and was not asked to end is over, acknowledged or not.
+   */
   private unsubscribedBy(index: number): void {
-    if (this.unsubscribes[index] > 0) this.unsubscribes[index]--
-    if (this.subscribes[index] > 0) return
+    const isOwn = this.unsubscribes[index] > 0
+    if (isOwn) this.unsubscribes[index]--
+    if (this.subscribes[index] > 0 && (isOwn || this.states[index] !== LIVE)) return
     this.subscribed[index] = 0
     if (this.states[index] !== LIVE) return
     this.states[index] = SUSPECT
@@ -543,10 +543,7 @@ class OkxSession implements Session {
     if (!isRequest) {
       const own = isRecord(arg) ? this.indexOf(arg.instId) : -1
       if (own >= 0) named.add(own)
-      for (const [id] of said.matchAll(/\w+(?:-\w+)+/g)) {
-        const index = this.indexOf(id)
-        if (index >= 0) named.add(index)
-      }
+      for (const index of namedIn(said, /\w+(?:-\w+)+/g, this.ids)) named.add(index)
     }
     if (named.size === 0) {
       this.abandon(
@@ -578,12 +575,7 @@ class OkxSession implements Session {
 
   /** It may have been anything, so nothing on this socket is proven any more. */
   private undecodable(frame: Uint8Array, problem: string): void {
-    const excerpt = String.fromCharCode(...frame.subarray(0, 80)).replace(/[^ -~]/g, '?')
-    this.abandon(
-      'E_DECODE',
-      `a frame of ${frame.length} bytes could not be read (${problem}), expected a message of ` +
-        `OKX v5; the connection is replaced; it begins with ${excerpt}`,
-    )
+    this.abandon('E_DECODE', unreadableText(frame, problem, 'a message of OKX v5'))
   }
 
   private abandon(
@@ -646,39 +638,15 @@ function sequenceOf(value: unknown): number {
   return typeof value === 'number' && Number.isSafeInteger(value) ? value : NaN
 }
 
-/** The scaled integer of a plain decimal; NaN, and its text in `wide`, when it has no exact one. */
-function exact(text: string, decimals: number, wide: Map<number, string>, i: number): number {
-  const scaled = scaledFromText(text, decimals)
-  if (Number.isNaN(scaled)) wide.set(i, canonicalDecimal(text) ?? text)
-  return scaled
-}
-
-/** Canonical text of a JSON string that holds a decimal from 0. */
-function decimalOf(value: unknown): string | undefined {
-  if (typeof value !== 'string') return undefined
-  const text = canonicalDecimal(value)
-  return text === undefined || text.charCodeAt(0) === 0x2d ? undefined : text
-}
-
-function textOf(value: unknown): string {
-  return typeof value === 'string' ? value : JSON.stringify(value) ?? ''
-}
-
-function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
-}
-
 /** Canned life of one connection: a whole book, then updates that change it. */
 function warmFrames(instrument: Instrument): Uint8Array[] {
   const { wireSymbol, priceDecimals, sizeDecimals } = instrument
   const encoder = new TextEncoder()
-  const text = (value: number, decimals: number) =>
-    canonicalDecimal((value / 10 ** decimals).toFixed(Math.min(decimals, 20))) ?? '0'
   /** Even levels are asks, odd ones bids; the higher, the worse. */
   const level = (n: number, lots: number) => {
     const offset = (n >> 1) + 1
-    const price = text(100_000 + (n & 1 ? -offset : offset), priceDecimals)
-    return `["${price}","${text(lots, sizeDecimals)}","0","${lots === 0 ? 0 : 1 + n % 12}"]`
+    const price = scaledToText(100_000 + (n & 1 ? -offset : offset), priceDecimals)
+    return `["${price}","${scaledToText(lots, sizeDecimals)}","0","${lots === 0 ? 0 : 1 + n % 12}"]`
   }
   const frame = (action: string, sequence: number, previous: number, levels: [number, number][]) =>
     encoder.encode(
@@ -696,22 +664,15 @@ function warmFrames(instrument: Instrument): Uint8Array[] {
   for (let i = 1; i <= 300; i++) {
     const levels: [number, number][] = []
     for (let k = 0; k < 1 + i % 8; k++) {
-      const mixed = Math.imul(i * 8 + k, 0x9e3779b1) >>> 0
-      levels.push([mixed % (2 * DEPTH), mixed % 3 === 0 ? 0 : mixed % 1_000_003])
+      const random = mixed(i * 8 + k)
+      levels.push([random % (2 * DEPTH), random % 3 === 0 ? 0 : random % 1_000_003])
     }
     frames.push(frame('update', 1000 + 7 * i, 1000 + 7 * (i - 1), levels))
   }
   return frames
 }
 
-/** Currencies whose unified code is another one, as ccxt has them. */
-const CODES: ReadonlyMap<string, string> = new Map([
-  ['AE', 'AET'],
-  ['XBT', 'BTC'],
-  ['BCHSV', 'BSV'],
-])
-/** Decimals when an instrument tells no step. */
-const DECIMALS_DEFAULT = 8
+const codeOf = codesWith({ AE: 'AET' })
 
 /** In ccxt's order. */
 const TYPES = ['SPOT', 'FUTURES', 'SWAP']
@@ -738,19 +699,6 @@ interface Ticker {
   readonly instType?: unknown
   readonly last?: unknown
   readonly volCcy24h?: unknown
-}
-
-/** `0.01` -> 2, `5` -> 0. */
-function decimalsOf(step: unknown): number {
-  const text = typeof step === 'string' ? canonicalDecimal(step) : undefined
-  if (text === undefined || text === '0' || text.startsWith('-')) return DECIMALS_DEFAULT
-  const point = text.indexOf('.')
-  return point < 0 ? 0 : text.length - point - 1
-}
-
-function codeOf(currency: string): string {
-  const code = currency.toUpperCase()
-  return CODES.get(code) ?? code
 }
 
 /** What is not said is said with an empty text, or not at all. */
@@ -785,10 +733,8 @@ function symbolOf(instrument: ListedInstrument, id: string): string {
   const settle = stringOf(instrument.settleCcy)
   if (settle !== '') symbol += `:${codeOf(settle)}`
   const expiry = stringOf(instrument.expTime)
-  if (instrument.instType === 'FUTURES' && /^\d{1,15}$/.test(expiry)) {
-    const day = new Date(Number(expiry)).toISOString()
-    symbol += `-${day.slice(2, 4)}${day.slice(5, 7)}${day.slice(8, 10)}`
-  }
+  const isDated = instrument.instType === 'FUTURES' && /^\d{1,15}$/.test(expiry)
+  if (isDated) symbol += `-${dayOf(Number(expiry))}`
   return symbol
 }
 
@@ -826,7 +772,7 @@ function parseVolumes(
     const price = ticker?.instType === 'SPOT' ? 1 : Number(ticker?.last) || 0
     byId.set(ticker?.instId, traded * price)
   }
-  return new Map(markets.map(({ symbol, wireSymbol }) => [symbol, byId.get(wireSymbol) ?? 0]))
+  return volumesOf(markets, byId)
 }
 
 export const okx: Adapter = {

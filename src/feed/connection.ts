@@ -121,6 +121,9 @@ export class Connection implements BudgetClient {
   #link: SocketLink | undefined
   #timer: Timer | undefined
   #queue: string[] = []
+  /** Messages up to the last one that is no heartbeat. */
+  #requests = 0
+  #isBeating = false
   /** The first messages of a socket are still in the queue. */
   #opening = false
   #attempts = 0
@@ -148,6 +151,11 @@ export class Connection implements BudgetClient {
   /** Messages the budget has not let through yet. */
   get queued(): number {
     return this.#queue.length
+  }
+
+  /** The same, but for heartbeats behind everything else: what is asked for has left at 0. */
+  get requestsQueued(): number {
+    return this.#requests
   }
 
   get urgent(): boolean {
@@ -178,6 +186,7 @@ export class Connection implements BudgetClient {
   send(text: string): void {
     if (this.state !== 'open') return
     this.#queue.push(text)
+    if (!this.#isBeating) this.#requests = this.#queue.length
     // While `opened` runs the queue is not complete yet: it is handed over as a whole.
     if (this.session !== undefined) this.#budget.requestSend(this)
   }
@@ -233,7 +242,9 @@ export class Connection implements BudgetClient {
     const heartbeatMs = this.session.heartbeatMs
     if (heartbeatMs !== undefined && nowMs - this.#lastHeartbeatMs >= heartbeatMs) {
       this.#lastHeartbeatMs = nowMs
+      this.#isBeating = true
       this.session.heartbeat?.()
+      this.#isBeating = false
     }
   }
 
@@ -258,6 +269,7 @@ export class Connection implements BudgetClient {
   /** Granted by the budget. */
   sendNext(): void {
     const text = this.#queue.shift()
+    if (this.#requests > 0) this.#requests--
     if (this.#queue.length === 0) this.#opening = false
     if (text !== undefined) this.#link?.socket?.send(text)
   }
@@ -326,6 +338,7 @@ export class Connection implements BudgetClient {
     this.#link = undefined
     this.session = undefined
     this.#queue = []
+    this.#requests = 0
     this.#opening = false
     this.#timer?.cancel()
     this.#timer = undefined

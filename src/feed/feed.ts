@@ -182,8 +182,7 @@ export class Feed {
     stats.snapshotsWaiting = this.#snapshots.waiting
     for (const reason of Object.keys(stats.reconnects)) stats.reconnects[reason] = 0
     for (const group of this.#groups) {
-      group.addSocketStats(stats)
-      group.addSessionStats(stats)
+      group.addStats(stats)
       for (const [reason, count] of Object.entries(group.reconnects)) {
         stats.reconnects[reason] = (stats.reconnects[reason] ?? 0) + count
       }

@@ -12,8 +12,13 @@ import type { SymbolStream } from './stream.ts'
 
 /** A fresh subscription is in effect by then, so that what it starts with follows on. */
 const SETTLE_MS = 1000
-/** A next socket that is behind for this long counts in another way: it is not waited for. */
+/**
+ * A book of the next socket that is behind for this long has missed something: it is asked for again.
+ * One that was, and is behind all the same, counts in another way: it is not waited for.
+ */
 const CATCH_UP_MS = 10_000
+/** One that the exchange refuses on the next socket is waited for this long, and then goes without. */
+const REFUSED_MS = 10_000
 /** Without success for this long the old socket goes on, as long as the exchange lets it. */
 export const HANDOVER_WITHIN_MS = 60_000
 
@@ -29,6 +34,8 @@ export interface HandoverContext {
   adopt(index: number, book: LevelChanges): void
   /** The next socket carries the symbol from now on, and has to ask for its book. */
   resync(index: number): void
+  /** The next socket carries the symbol from now on, but the exchange refused it there. */
+  reject(index: number, message: string): void
   /** The next socket is gone with all that it carried. */
   lost(carried: readonly number[]): void
 }
@@ -58,6 +65,10 @@ export class Handover implements ConnectionOwner {
   readonly #rehearsed: (Rehearsed | undefined)[]
   /** Books of the next socket to ask for again; not from inside its own call. */
   readonly #again = new Set<number>()
+  /** What the exchange said of symbols that it does not serve on the next socket. */
+  readonly #refused = new Map<number, string>()
+  /** Those that were asked for again because they were behind. */
+  readonly #behind = new Set<number>()
   readonly #changes = new LevelChanges()
   #connection: Connection | undefined
   #openedMs = 0
@@ -94,6 +105,8 @@ export class Handover implements ConnectionOwner {
     this.output = undefined
     this.#rehearsed.fill(undefined)
     this.#again.clear()
+    this.#behind.clear()
+    this.#refused.clear()
     const carried = [...this.carries.keys()].filter((index) => this.carries[index] === 1)
     this.carries.fill(0)
     this.#context.lost(carried)
@@ -133,10 +146,12 @@ export class Handover implements ConnectionOwner {
   }
 
   fail(error: ObfeedError): void {
-    // One symbol alone is left to the old socket, and to the end of this attempt.
     if (error.scope !== 'symbol') {
       this.connection.reopen('failed', error.message, error.retryAfterMs ?? 0)
+      return
     }
+    const index = this.#context.symbols.findIndex(({ symbol }) => symbol === error.symbol)
+    if (index >= 0) this.#refused.set(index, error.message)
   }
 
   /** Call several times per second. True: the next socket carries everything. */
@@ -152,7 +167,7 @@ export class Handover implements ConnectionOwner {
       const { streams } = this.#context
       for (let index = 0; index < streams.length; index++) {
         if (this.carries[index] === 1) continue
-        if (streams[index].state !== 'live') this.#take(index)
+        if (streams[index].state !== 'live' || this.#isGivenUp(index, nowMs)) this.#take(index)
         else {
           // Before the call: what follows on is delivered from within it.
           this.carries[index] = 1
@@ -174,7 +189,9 @@ export class Handover implements ConnectionOwner {
     this.carries[index] = 1
     const rehearsed = this.#rehearsed[index]
     this.#rehearsed[index] = undefined
-    if (rehearsed === undefined) this.#context.resync(index)
+    const refusal = this.#refused.get(index)
+    if (rehearsed === undefined && refusal !== undefined) this.#context.reject(index, refusal)
+    else if (rehearsed === undefined) this.#context.resync(index)
     else this.#context.adopt(index, this.#dump(rehearsed))
   }
 
@@ -183,9 +200,19 @@ export class Handover implements ConnectionOwner {
     return this.#context.streams.every((stream, index) => {
       if (stream.state !== 'live') return true
       const rehearsed = this.#rehearsed[index]
-      if (rehearsed === undefined) return false
-      return nowMs - rehearsed.sinceMs > CATCH_UP_MS || this.#hasCaughtUp(rehearsed, stream)
+      if (rehearsed === undefined) return this.#isGivenUp(index, nowMs)
+      if (this.#hasCaughtUp(rehearsed, stream)) return true
+      if (nowMs - rehearsed.sinceMs <= CATCH_UP_MS) return false
+      if (this.#behind.has(index)) return true
+      this.#behind.add(index)
+      this.suspect(index)
+      return false
     })
+  }
+
+  /** The exchange refused it, and the old socket has had time to hear of that as well. */
+  #isGivenUp(index: number, nowMs: number): boolean {
+    return this.#refused.has(index) && nowMs - this.#openedMs > REFUSED_MS
   }
 
   #hasCaughtUp(rehearsed: Rehearsed, stream: SymbolStream): boolean {

@@ -228,6 +228,11 @@ export class SymbolStream {
       this.suspect('checksum')
       return false
     }
+    // A side of which nothing is known any more would look like one that is empty.
+    if (this.book.certainDepth === 0) {
+      this.suspect('gap')
+      return false
+    }
     return true
   }
 

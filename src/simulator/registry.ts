@@ -6,24 +6,11 @@ import { bitmex } from './bitmex.ts'
 import { bybit } from './bybit.ts'
 import { coinbase } from './coinbase.ts'
 import { coinbaseexchange } from './coinbaseexchange.ts'
-import type {
-  ExchangeOptions,
-  ExchangeOutput,
-  ExchangeRules,
-  SimulatedExchange,
-} from './exchange.ts'
-import { okx } from './okx.ts'
 import { kraken } from './kraken.ts'
+import { okx } from './okx.ts'
+import type { Twin } from './twin.ts'
 
-/** One simulated exchange: everything of it that is shared is in `SimulatedExchange`. */
-export interface Twin {
-  readonly rules: ExchangeRules
-  create(options: ExchangeOptions, output: ExchangeOutput): SimulatedExchange
-  /** Path and query a client of this product connects to. Absent: `/`. */
-  target?(symbol: string): string
-  /** A client's message that subscribes to the book of this product. */
-  subscribeText(wireSymbol: string): string
-}
+export type { Twin } from './twin.ts'
 
 // One line each.
 // deno-fmt-ignore

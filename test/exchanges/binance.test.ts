@@ -11,6 +11,8 @@ import { binance, binanceusdm } from '../../src/exchanges/binance.ts'
 import { depthText, eventText } from './binance.fixture.ts'
 import type { WireLevel } from './fixture.ts'
 import { applyLevel, Listener, type NaiveBook, withinHorizon } from './listener.ts'
+import { describeRoutes } from './routes.ts'
+import { anyLevels, plainLevels } from './wounds.ts'
 
 const RECORDINGS = resolve(import.meta.dirname!, '../../../shared/recordings/binance')
 
@@ -981,175 +983,36 @@ function story(adapter: Adapter, bytes: Uint8Array, instruments: readonly Instru
   }
 }
 
-/** White space before a frame changes nothing in JSON and sends it down the JSON route. */
-function assertRoutesAgree(
-  bytes: Uint8Array,
-  instruments: readonly Instrument[] = [BTC, ETH],
-  adapters: readonly Adapter[] = both,
-): void {
-  const slow = new Uint8Array(bytes.length + 1)
-  slow[0] = 0x20
-  slow.set(bytes, 1)
-  for (const adapter of adapters) {
-    assert.deepEqual(story(adapter, bytes, instruments), story(adapter, slow, instruments))
-  }
-}
-
-const decimalText = fc.oneof(
-  fc.tuple(fc.nat(10_000_000), fc.nat(12)).map(([n, places]) => (n / 10 ** places).toFixed(places)),
-  fc.bigInt({ min: 0n, max: 10n ** 24n }).map(String),
-  fc.tuple(fc.bigInt({ min: 0n, max: 10n ** 18n }), fc.bigInt({ min: 0n, max: 10n ** 18n }))
-    .map(([a, b]) => `${a}.${b}`),
-  fc.constantFrom(...[
-    '0',
-    '0.00000000',
-    '.5',
-    '5.',
-    '007',
-    '1e-7',
-    '-1',
-    '-0',
-    '+1',
-    'NaN',
-    '',
-    '1.2.3',
-  ]),
-)
-const level = fc.tuple(fc.constantFrom('bid' as const, 'ask' as const), decimalText, decimalText)
 const id = fc.oneof(fc.constantFrom(100, 101, 102, 103), fc.nat(110), fc.maxSafeNat())
 const frameText = fc.record({
   symbol: fc.constantFrom('BTCUSDT', 'ETHUSDT', 'XRPUSDT', 'BTCUSD'),
   ids: fc.record({ U: id, u: id, pu: id }, { requiredKeys: ['U', 'u'] }),
-  levels: fc.array(level, { maxLength: 6 }),
+  levels: anyLevels,
   more: fc.constantFrom('', ',"st":1', ',"ps":"BTCUSDT"', ',"x":[]'),
   wrapped: fc.boolean(),
 }).map(({ symbol, ids, levels, more, wrapped }) => {
   const text = eventText(symbol, ids, levels).replace(/}$/, `${more}}`)
   return wrapped ? `{"stream":"${symbol.toLowerCase()}@depth@100ms","data":${text}}` : text
 })
-const plainFrameText = fc.record({
-  chained: fc.boolean(),
-  levels: fc.array(
-    fc.tuple(
-      fc.constantFrom('bid' as const, 'ask' as const),
-      fc.nat(9_999_999).map((n) => (n / 100).toFixed(2)),
-      fc.nat(999_999_999).map((n) => (n / 1e8).toFixed(8)),
-    ),
-    { maxLength: 4 },
-  ),
-}).map(({ chained, levels }) =>
-  eventText('BTCUSDT', { U: 102, u: 103, ...(chained ? { pu: 101 } : {}) }, levels)
-)
-const scales = fc.tuple(fc.nat(22), fc.nat(22)).map(([price, size]) => [
-  instrument('BTC/USDT', price, size),
-  instrument('ETH/USDT', size, price),
-])
-
-/** One wound: bytes taken out at a place and others put in. */
-const wound = fc.record({
-  at: fc.nat(),
-  removed: fc.nat(3),
-  inserted: fc.oneof(
-    fc.constantFrom(...[
-      '',
-      '0',
-      '9',
-      '"',
-      '\\',
-      '-',
-      'e',
-      '.',
-      ' ',
-      ',',
-      '{',
-      '}',
-      ']',
-      '\0',
-      '"}',
-    ])
-      .map((text) => encoder.encode(text)),
-    fc.uint8Array({ maxLength: 3 }),
-  ),
-})
-
-describe('the byte scanner and the JSON route', () => {
-  test('agree on any frame', () => {
-    fc.assert(
-      fc.property(frameText, scales, (text, instruments) => {
-        assertRoutesAgree(encoder.encode(text), instruments)
-      }),
-      { numRuns: 500 },
-    )
-  })
-
-  test('agree on any wounded frame, and never throw', () => {
-    fc.assert(
-      fc.property(
-        fc.oneof(plainFrameText, frameText),
-        fc.array(wound, { minLength: 1, maxLength: 3 }),
-        (text, wounds) => {
-          let bytes: Uint8Array = encoder.encode(text)
-          for (const { at, removed, inserted } of wounds) {
-            const position = at % (bytes.length + 1)
-            bytes = Uint8Array.from([
-              ...bytes.subarray(0, position),
-              ...inserted,
-              ...bytes.subarray(Math.min(bytes.length, position + removed)),
-            ])
-          }
-          assertRoutesAgree(bytes)
-        },
-      ),
-      { numRuns: 900 },
-    )
-  })
-
-  test('agree when any one byte is any other of the bytes that matter', () => {
-    for (const adapter of both) {
-      const ids = { U: 102, u: 103, ...(adapter === binance ? {} : { pu: 101 }) }
-      const bytes = encoder.encode(
-        eventText('BTCUSDT', ids, [['bid', '7.5', '3'], ['ask', '8', '0']]),
-      )
-      const others = encoder.encode('0 9"\\.-eZ,}]\0')
-      for (let at = 0; at < bytes.length; at++) {
-        for (const other of others) {
-          const copy = Uint8Array.from(bytes)
-          copy[at] = other
-          assertRoutesAgree(copy, [BTC, ETH], [adapter])
-        }
-      }
-    }
-  })
-
-  test('agree on frames cut anywhere, and with more behind them', () => {
-    for (const adapter of both) {
-      const ids = { U: 102, u: 103, ...(adapter === binance ? {} : { pu: 101 }) }
-      const event = eventText('BTCUSDT', ids, [['bid', '7.5', '3']])
-      for (const text of [event, `{"stream":"btcusdt@depth@100ms","data":${event}}`]) {
-        for (let length = 0; length < text.length; length++) {
-          assertRoutesAgree(encoder.encode(text.slice(0, length)), [BTC, ETH], [adapter])
-        }
-        for (const more of ['}', ' ', ',', '\0', text]) {
-          assertRoutesAgree(encoder.encode(text + more), [BTC, ETH], [adapter])
-        }
-      }
-    }
-  })
-
-  test('the comparison compares: plain frames really take different routes', () => {
-    fc.assert(
-      fc.property(plainFrameText, (text) => {
-        for (const [prefix, fallbacks] of [['', 0], [' ', 1]] as const) {
-          const client = Client.live(text.includes('"pu"') ? binanceusdm : binance)
-          client.give(prefix + text)
-          assert.equal(client.session.stats.scannerFallbacks, fallbacks)
-          assert.equal(client.outputs.length, 3)
-        }
-      }),
-      { numRuns: 200 },
-    )
-  })
-})
+for (const adapter of both) {
+  const ids = { U: 102, u: 103, ...(adapter === binance ? {} : { pu: 101 }) }
+  const plain = (levels: readonly WireLevel[]) => eventText('BTCUSDT', ids, levels)
+  const event = plain([['bid', '7.5', '3'], ['ask', '8', '0']])
+  describeRoutes({
+    story: (bytes, instruments) => story(adapter, bytes, instruments),
+    instruments: [BTC, ETH],
+    frames: frameText,
+    plain: plainLevels.map(plain),
+    examples: [event, `{"stream":"btcusdt@depth@100ms","data":${event}}`],
+    runs: { frames: 500, wounded: 900 },
+    fallbacks: (text) => {
+      const client = Client.live(adapter)
+      client.give(text)
+      assert.equal(client.outputs.length, 3)
+      return client.session.stats.scannerFallbacks
+    },
+  }, ` of ${adapter.exchange}`)
+}
 
 interface Recorded {
   readonly t: number

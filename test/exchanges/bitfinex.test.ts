@@ -12,6 +12,7 @@ import { bitfinex } from '../../src/exchanges/bitfinex.ts'
 import { checksumText, levelText, token } from './bitfinex.fixture.ts'
 import type { WireLevel } from './fixture.ts'
 import { applyLevel, Listener, type NaiveBook } from './listener.ts'
+import { describeRoutes } from './routes.ts'
 
 const RECORDINGS = resolve(import.meta.dirname!, '../../../shared/recordings/bitfinex')
 
@@ -859,14 +860,6 @@ function story(bytes: Uint8Array, instruments: readonly Instrument[]): unknown {
   }
 }
 
-/** White space before a frame changes nothing in JSON and sends it down the JSON route. */
-function assertRoutesAgree(bytes: Uint8Array, instruments: readonly Instrument[]): void {
-  const slow = new Uint8Array(bytes.length + 1)
-  slow[0] = 0x20
-  slow.set(bytes, 1)
-  assert.deepEqual(story(bytes, instruments), story(slow, instruments))
-}
-
 const numberText = fc.oneof(
   fc.tuple(fc.nat(10_000_000), fc.nat(12)).map(([n, places]) => token(`${n}e-${places}`)),
   fc.bigInt({ min: 0n, max: 10n ** 24n }).map(String),
@@ -899,116 +892,49 @@ const plainFrameText = fc.oneof(
     .map(([price, count, isAsk, size]) => `[${price},${count},${isAsk ? '-' : ''}${size}]`),
   fc.constantFrom('"hb"', '"cs",-5', '[]', '[[100,1,1]]'),
 ).map((payload) => frame(7, payload, 3))
-const scales = fc.tuple(fc.nat(16), fc.nat(16)).map(([price, size]) => [
-  instrument('tBTCUSD', price, size),
-  instrument('tETHUSD', size, price),
-])
-
-/** One wound: bytes taken out at a place and others put in. */
-const wound = fc.record({
-  at: fc.nat(),
-  removed: fc.nat(3),
-  inserted: fc.oneof(
-    fc.constantFrom(...['', '0', '9', '"', '\\', '-', 'e', 'E-', '.', ' ', ',', '[', ']', '\0'])
-      .map((text) => encoder.encode(text)),
-    fc.uint8Array({ maxLength: 3 }),
-  ),
+describeRoutes({
+  story,
+  instruments: [BTC, ETH],
+  scaled: [BTC, instrument('tETHUSD')],
+  frames: frameText,
+  plain: plainFrameText,
+  examples: [
+    '[7,[78856.05,2,-0.0476177],3,1767225600007]',
+    '[7,[[6e-7,0,1],[5,1,2]],3,1767225600007]',
+    '[7,"cs",-1175357890,3,1767225600007]',
+    '[7,"hb",3,1767225600007]',
+  ],
+  runs: { frames: 2000, wounded: 3000 },
+  fallbacks: (text) => {
+    const { session } = started()
+    give(session, text)
+    return session.stats.scannerFallbacks
+  },
 })
 
-function wounded(bytes: Uint8Array, at: number, removed: number, inserted: Uint8Array): Uint8Array {
-  const position = at % (bytes.length + 1)
-  return Uint8Array.from([
-    ...bytes.subarray(0, position),
-    ...inserted,
-    ...bytes.subarray(Math.min(bytes.length, position + removed)),
-  ])
-}
-
-describe('the byte scanner and the JSON route', () => {
-  test('agree on any frame', () => {
-    fc.assert(
-      fc.property(frameText, scales, (text, instruments) => {
-        assertRoutesAgree(encoder.encode(text), instruments)
-      }),
-      { numRuns: 2000 },
-    )
-  })
-
-  test('agree on any wounded frame, and never throw', () => {
-    fc.assert(
-      fc.property(
-        fc.oneof(plainFrameText, frameText),
-        fc.array(wound, { minLength: 1, maxLength: 3 }),
-        (text, wounds) => {
-          let bytes: Uint8Array = encoder.encode(text)
-          for (const { at, removed, inserted } of wounds) {
-            bytes = wounded(bytes, at, removed, inserted)
-          }
-          assertRoutesAgree(bytes, [BTC, ETH])
-        },
-      ),
-      { numRuns: 3000 },
-    )
-  })
-
-  test('agree when any one byte is any other of the bytes that matter', () => {
-    const others = encoder.encode('0 9"\\.-eE,[]}\0')
-    for (
-      const text of [
-        '[7,[78856.05,2,-0.0476177],3,1767225600007]',
-        '[7,[[6e-7,0,1],[5,1,2]],3,1767225600007]',
-        '[7,"cs",-1175357890,3,1767225600007]',
-        '[7,"hb",3,1767225600007]',
-      ]
-    ) {
-      const bytes = encoder.encode(text)
-      for (let at = 0; at < bytes.length; at++) {
-        for (const other of others) {
-          const copy = Uint8Array.from(bytes)
-          copy[at] = other
-          assertRoutesAgree(copy, [BTC, ETH])
-        }
-      }
-    }
-  })
-
-  test('the comparison compares: plain frames really take different routes', () => {
-    fc.assert(
-      fc.property(plainFrameText, (text) => {
-        for (const [prefix, fallbacks] of [['', 0], [' ', 1]] as const) {
-          const { session } = started()
-          give(session, prefix + text)
-          assert.equal(session.stats.scannerFallbacks, fallbacks)
-        }
-      }),
-      { numRuns: 200 },
-    )
-  })
-
-  test('the JSON route sees every number as it is written', () => {
-    const text = fc.oneof(
-      numberText,
-      fc.double({ noNaN: true, noDefaultInfinity: true }).map(String),
-    )
-    fc.assert(
-      fc.property(fc.array(text, { minLength: 1, maxLength: 20 }), (numbers) => {
-        const legal = numbers.filter((number) => {
-          const canonical = canonicalDecimal(number)
-          return /^\d/.test(number) && isJson(number) && canonical !== undefined &&
-            canonical !== '0'
-        })
-        const { session, listener } = started()
-        const levels = legal.map((number) => `[${number},1,${number}]`)
-        give(session, ` [7,[${levels.join(',')}],3]`)
-        assert.deepEqual(listener.failures, [])
-        assert.deepEqual(
-          listener.outputs[0].levels,
-          legal.map((number) => ['bid', canonicalDecimal(number), canonicalDecimal(number)]),
-        )
-      }),
-      { numRuns: 300 },
-    )
-  })
+test('the JSON route sees every number as it is written', () => {
+  const text = fc.oneof(
+    numberText,
+    fc.double({ noNaN: true, noDefaultInfinity: true }).map(String),
+  )
+  fc.assert(
+    fc.property(fc.array(text, { minLength: 1, maxLength: 20 }), (numbers) => {
+      const legal = numbers.filter((number) => {
+        const canonical = canonicalDecimal(number)
+        return /^\d/.test(number) && isJson(number) && canonical !== undefined &&
+          canonical !== '0'
+      })
+      const { session, listener } = started()
+      const levels = legal.map((number) => `[${number},1,${number}]`)
+      give(session, ` [7,[${levels.join(',')}],3]`)
+      assert.deepEqual(listener.failures, [])
+      assert.deepEqual(
+        listener.outputs[0].levels,
+        legal.map((number) => ['bid', canonicalDecimal(number), canonicalDecimal(number)]),
+      )
+    }),
+    { numRuns: 300 },
+  )
 })
 
 function isJson(text: string): boolean {

@@ -9,7 +9,8 @@ import type { Session } from '../../src/exchanges/adapter.ts'
 import { bitmex } from '../../src/exchanges/bitmex.ts'
 import { changeText, numberToken, partialText, type Row } from './bitmex.fixture.ts'
 import { applyLevel, Listener, type NaiveBook } from './listener.ts'
-import { changedBytes, slowed, wounded, wounds } from './wounds.ts'
+import { describeRoutes } from './routes.ts'
+import { slowed } from './wounds.ts'
 
 const RECORDING = resolve(
   import.meta.dirname!,
@@ -358,10 +359,6 @@ function story(bytes: Uint8Array, instruments: readonly Instrument[]): unknown {
   }
 }
 
-function assertRoutesAgree(bytes: Uint8Array, instruments: readonly Instrument[]): void {
-  assert.deepEqual(story(bytes, instruments), story(slowed(bytes), instruments))
-}
-
 const token = fc.oneof(
   fc.tuple(fc.nat(10_000_000), fc.nat(12)).map(([n, places]) => (n / 10 ** places).toFixed(places)),
   fc.bigInt({ min: 0n, max: 10n ** 24n }).map(String),
@@ -385,58 +382,38 @@ const plainRow = fc.record({
   size: fc.nat(100_000).map(String),
   price: fc.nat(100_000).map((n) => String(n / 2)),
 }) as fc.Arbitrary<Row>
-const frameText = fc.tuple(
-  fc.constantFrom('partial' as const, 'insert' as const, 'update' as const, 'delete' as const),
-  fc.array(fc.oneof(plainRow, anyRow), { maxLength: 4 }),
-).map(([action, rows]) =>
-  action === 'partial' ? partialText('XBTUSD', rows) : changeText(action, rows)
-)
-const scales = fc.tuple(fc.nat(22), fc.nat(22)).map(([price, size]) => [
-  instrument('XBTUSD', price, size),
-  instrument('ETHUSD', size, price),
-])
-
-describe('the byte scanner and the JSON route', () => {
-  test('agree on any frame', () => {
-    fc.assert(
-      fc.property(frameText, scales, (text, instruments) => {
-        assertRoutesAgree(encoder.encode(text), instruments)
-      }),
-      { numRuns: 1000 },
-    )
-  })
-
-  test('agree on any wounded frame, and never throw', () => {
-    fc.assert(
-      fc.property(frameText, wounds, (text, all) => {
-        assertRoutesAgree(wounded(encoder.encode(text), all), [XBT, ETH])
-      }),
-      { numRuns: 2000 },
-    )
-  })
-
-  test('agree when any one byte is any other of the bytes that matter', () => {
-    const inserted = row(13, 'Sell', { size: '50', price: '3.5e-7' })
-    const updated = row(10, 'Sell', { size: '50', timestamp: '2026-08-24T22:34:13.793Z' })
-    for (const text of [changeText('insert', [inserted]), changeText('update', [updated])]) {
-      for (const copy of changedBytes(encoder.encode(text))) assertRoutesAgree(copy, [XBT, ETH])
-    }
-  })
-
-  test('the comparison compares: plain frames really take different routes', () => {
-    for (const [suffix, fallbacks] of [['', 0], [' ', 4]] as const) {
-      const { session, listener } = open(XBT)
-      give(
-        session,
-        partial() + suffix,
-        changeText('insert', [row(13, 'Sell', { size: '50', price: '32193' })]) + suffix,
-        changeText('update', [row(13, 'Sell', { size: '51' })]) + suffix,
-        changeText('delete', [row(13, 'Sell')]) + suffix,
-      )
-      assert.equal(session.stats.scannerFallbacks, fallbacks)
-      assert.equal(listener.outputs.length, 4)
-    }
-  })
+const frameOf = (one: fc.Arbitrary<Row>) =>
+  fc.tuple(
+    fc.constantFrom('partial' as const, 'insert' as const, 'update' as const, 'delete' as const),
+    fc.array(one, { maxLength: 4 }),
+  ).map(([action, rows]) =>
+    action === 'partial' ? partialText('XBTUSD', rows) : changeText(action, rows)
+  )
+describeRoutes({
+  story,
+  instruments: [XBT, ETH],
+  frames: frameOf(fc.oneof(plainRow, anyRow)),
+  plain: fc.constantFrom(
+    partial(),
+    changeText('insert', [row(13, 'Sell', { size: '50', price: '32193' })]),
+    changeText('update', [row(13, 'Sell', { size: '51' })]),
+    changeText('delete', [row(13, 'Sell')]),
+  ),
+  examples: [
+    partialText('XBTUSD', []),
+    changeText('insert', [row(13, 'Sell', { size: '50', price: '3.5e-7' })]),
+    changeText('update', [
+      row(10, 'Sell', { size: '50', timestamp: '2026-08-24T22:34:13.793Z' }),
+    ]),
+  ],
+  runs: { frames: 1000, wounded: 2000 },
+  fallbacks: (text) => {
+    const { session, listener } = open(XBT)
+    give(session, partial(), changeText('insert', [row(13, 'Sell', { size: '9', price: '9' })]))
+    give(session, text)
+    assert.equal(listener.outputs.length, 3)
+    return session.stats.scannerFallbacks
+  },
 })
 
 test('recorded frames against a naive model, on both routes', {

@@ -12,6 +12,8 @@ import { bybit } from '../../src/exchanges/bybit.ts'
 import { type BookFrame, bookText } from './bybit.fixture.ts'
 import type { WireLevel } from './fixture.ts'
 import { applyLevel, levelsOf, Listener, type NaiveBook, type Output } from './listener.ts'
+import { describeRoutes } from './routes.ts'
+import { anyLevels, plainLevels } from './wounds.ts'
 
 const RECORDING = resolve(
   import.meta.dirname!,
@@ -914,27 +916,11 @@ function story(bytes: Uint8Array, instruments: readonly Instrument[]): unknown {
   return { outputs, others, sent, unknownFrames, duplicates }
 }
 
-/** White space before a frame changes nothing in JSON and sends it down the JSON route. */
-function assertRoutesAgree(bytes: Uint8Array, instruments: readonly Instrument[]): void {
-  const slow = new Uint8Array(bytes.length + 1)
-  slow[0] = 0x20
-  slow.set(bytes, 1)
-  assert.deepEqual(story(bytes, instruments), story(slow, instruments))
-}
-
-const decimalText = fc.oneof(
-  fc.tuple(fc.nat(10_000_000), fc.nat(12)).map(([n, places]) => (n / 10 ** places).toFixed(places)),
-  fc.bigInt({ min: 0n, max: 10n ** 24n }).map(String),
-  fc.tuple(fc.bigInt({ min: 0n, max: 10n ** 18n }), fc.bigInt({ min: 0n, max: 10n ** 18n }))
-    .map(([a, b]) => `${a}.${b}`),
-  fc.constantFrom(...['0', '0.00000000', '.5', '5.', '007', '1e-7', '-1', 'NaN', '', '1.2.3']),
-)
-const level = fc.tuple(fc.constantFrom('bid' as const, 'ask' as const), decimalText, decimalText)
 const frameText = fc.record({
   type: fc.constantFrom('snapshot' as const, 'delta' as const),
   symbol: fc.constantFrom('BTCUSDT', 'ETHUSDT', 'XRPUSDT'),
   u: fc.oneof(fc.constant(6), fc.nat(8), fc.maxSafeNat()),
-  levels: fc.array(level, { maxLength: 6 }),
+  levels: anyLevels,
   depth: fc.constantFrom(1000, 1000, 1000, 50),
   seq: fc.oneof(fc.constant(7_961_638_729), fc.maxSafeNat()),
   ts: fc.oneof(fc.constant(1_787_612_486_096), fc.maxSafeNat()),
@@ -943,112 +929,29 @@ const frameText = fc.record({
 }).map(bookText)
 const plainFrameText = fc.record({
   type: fc.constantFrom('snapshot' as const, 'delta' as const),
-  levels: fc.array(
-    fc.tuple(
-      fc.constantFrom('bid' as const, 'ask' as const),
-      fc.nat(9_999_999).map((n) => (n / 100).toFixed(2)),
-      fc.nat(999_999_999).map((n) => (n / 1e8).toFixed(8)),
-    ),
-    { maxLength: 4 },
-  ),
+  levels: plainLevels,
   typeFirst: fc.boolean(),
 }).map((frame) => bookText({ ...frame, symbol: 'BTCUSDT', u: 6 }))
-const scales = fc.tuple(fc.nat(22), fc.nat(22)).map(([price, size]) => [
-  instrument('BTC/USDT', price, size),
-  instrument('ETH/USDT', size, price),
-])
-
-/** One wound: bytes taken out at a place and others put in. */
-const wound = fc.record({
-  at: fc.nat(),
-  removed: fc.nat(3),
-  inserted: fc.oneof(
-    fc.constantFrom(...[
-      '',
-      '0',
-      '9',
-      '"',
-      '\\',
-      '-',
-      'e',
-      '.',
-      ' ',
-      ',',
-      '{',
-      '}',
-      ']',
-      '["',
-      '\0',
-    ])
-      .map((text) => encoder.encode(text)),
-    fc.uint8Array({ maxLength: 3 }),
+describeRoutes({
+  story,
+  instruments: [BTC, ETH],
+  frames: frameText,
+  plain: plainFrameText,
+  examples: [false, true].map((typeFirst) =>
+    bookText({
+      type: 'delta',
+      symbol: 'BTCUSDT',
+      u: 6,
+      levels: [['bid', '78856.05', '0.0476177'], ['ask', '78856.06', '0']],
+      typeFirst,
+    })
   ),
-})
-
-function wounded(bytes: Uint8Array, at: number, removed: number, inserted: Uint8Array): Uint8Array {
-  const position = at % (bytes.length + 1)
-  return Uint8Array.from([
-    ...bytes.subarray(0, position),
-    ...inserted,
-    ...bytes.subarray(Math.min(bytes.length, position + removed)),
-  ])
-}
-
-describe('the byte scanner and the JSON route', () => {
-  test('agree on any frame', () => {
-    fc.assert(
-      fc.property(frameText, scales, (text, instruments) => {
-        assertRoutesAgree(encoder.encode(text), instruments)
-      }),
-      { numRuns: 1000 },
-    )
-  })
-
-  test('agree on any wounded frame, and never throw', () => {
-    fc.assert(
-      fc.property(
-        fc.oneof(plainFrameText, frameText),
-        fc.array(wound, { minLength: 1, maxLength: 3 }),
-        (text, wounds) => {
-          let bytes: Uint8Array = encoder.encode(text)
-          for (const { at, removed, inserted } of wounds) {
-            bytes = wounded(bytes, at, removed, inserted)
-          }
-          assertRoutesAgree(bytes, [BTC, ETH])
-        },
-      ),
-      { numRuns: 2000 },
-    )
-  })
-
-  test('agree when any one byte is any other of the bytes that matter', () => {
-    const levels: WireLevel[] = [['bid', '78856.05', '0.0476177'], ['ask', '78856.06', '0']]
-    for (const typeFirst of [false, true]) {
-      const bytes = encoder.encode(
-        bookText({ type: 'delta', symbol: 'BTCUSDT', u: 6, levels, typeFirst }),
-      )
-      for (let at = 0; at < bytes.length; at++) {
-        for (const other of encoder.encode('0 9"\\.-eZ,}]\0')) {
-          const copy = Uint8Array.from(bytes)
-          copy[at] = other
-          assertRoutesAgree(copy, [BTC, ETH])
-        }
-      }
-    }
-  })
-
-  test('the comparison compares: plain frames really take different routes', () => {
-    fc.assert(
-      fc.property(plainFrameText, (text) => {
-        for (const [prefix, fallbacks] of [['', 0], [' ', 1]] as const) {
-          const { session } = open(BTC)
-          give(session, snapshot(5), prefix + text)
-          assert.equal(session.stats.scannerFallbacks, fallbacks)
-        }
-      }),
-      { numRuns: 200 },
-    )
-  })
+  runs: { frames: 1000, wounded: 2000 },
+  fallbacks: (text) => {
+    const { session } = open(BTC)
+    give(session, snapshot(5), text)
+    return session.stats.scannerFallbacks
+  },
 })
 
 describe('recorded frames', { skip: !existsSync(RECORDING) }, () => {

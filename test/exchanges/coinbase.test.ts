@@ -11,6 +11,8 @@ import { coinbase } from '../../src/exchanges/coinbase.ts'
 import { dataText } from './coinbase.fixture.ts'
 import type { WireLevel } from './fixture.ts'
 import { applyLevel, Listener, type NaiveBook } from './listener.ts'
+import { describeRoutes } from './routes.ts'
+import { anyLevels, plainLevels } from './wounds.ts'
 
 const RECORDING = resolve(
   import.meta.dirname!,
@@ -447,27 +449,11 @@ function story(bytes: Uint8Array, instruments: readonly Instrument[]): unknown {
   }
 }
 
-/** White space behind a frame changes nothing in JSON and sends it down the JSON route. */
-function assertRoutesAgree(bytes: Uint8Array, instruments: readonly Instrument[]): void {
-  const slow = new Uint8Array(bytes.length + 1)
-  slow.set(bytes)
-  slow[bytes.length] = 0x20
-  assert.deepEqual(story(bytes, instruments), story(slow, instruments))
-}
-
-const decimalText = fc.oneof(
-  fc.tuple(fc.nat(10_000_000), fc.nat(12)).map(([n, places]) => (n / 10 ** places).toFixed(places)),
-  fc.bigInt({ min: 0n, max: 10n ** 24n }).map(String),
-  fc.tuple(fc.bigInt({ min: 0n, max: 10n ** 18n }), fc.bigInt({ min: 0n, max: 10n ** 18n }))
-    .map(([a, b]) => `${a}.${b}`),
-  fc.constantFrom(...['0', '0.00000000', '.5', '5.', '007', '1e-7', '-1', 'NaN', '', '1.2.3']),
-)
-const level = fc.tuple(fc.constantFrom('bid' as const, 'ask' as const), decimalText, decimalText)
 const frameText = fc.record({
   type: fc.constantFrom('snapshot' as const, 'update' as const),
   product: fc.constantFrom('BTC-USD', 'ETH-USD', 'ETH-USDC', 'XRP-USD'),
   sequence: fc.oneof(fc.constant(2), fc.nat(5), fc.maxSafeNat()),
-  levels: fc.array(level, { maxLength: 6 }),
+  levels: anyLevels,
   timestamp: fc.constantFrom(
     '2026-08-24T22:34:13.793075885Z',
     '2026-08-24T22:34:13Z',
@@ -480,108 +466,21 @@ const frameText = fc.record({
 )
 const plainFrameText = fc.record({
   type: fc.constantFrom('snapshot' as const, 'update' as const),
-  levels: fc.array(
-    fc.tuple(
-      fc.constantFrom('bid' as const, 'ask' as const),
-      fc.nat(9_999_999).map((n) => (n / 100).toFixed(2)),
-      fc.nat(999_999_999).map((n) => (n / 1e8).toFixed(8)),
-    ),
-    { maxLength: 4 },
-  ),
+  levels: plainLevels,
 }).map(({ type, levels }) => dataText(type, 'BTC-USD', 2, levels))
-const scales = fc.tuple(fc.nat(22), fc.nat(22)).map(([price, size]) => [
-  instrument('BTC/USD', price, size),
-  instrument('ETH/USDC', size, price),
-])
-
-/** One wound: bytes taken out at a place and others put in. */
-const wound = fc.record({
-  at: fc.nat(),
-  removed: fc.nat(3),
-  inserted: fc.oneof(
-    fc.constantFrom(...[
-      '',
-      '0',
-      '9',
-      '"',
-      '\\',
-      '-',
-      'e',
-      '.',
-      ' ',
-      ',',
-      '{',
-      '}',
-      ']',
-      '\0',
-      '"}',
-    ])
-      .map((text) => encoder.encode(text)),
-    fc.uint8Array({ maxLength: 3 }),
-  ),
-})
-
-function wounded(bytes: Uint8Array, at: number, removed: number, inserted: Uint8Array): Uint8Array {
-  const position = at % (bytes.length + 1)
-  return Uint8Array.from([
-    ...bytes.subarray(0, position),
-    ...inserted,
-    ...bytes.subarray(Math.min(bytes.length, position + removed)),
-  ])
-}
-
-describe('the byte scanner and the JSON route', () => {
-  test('agree on any frame', () => {
-    fc.assert(
-      fc.property(frameText, scales, (text, instruments) => {
-        assertRoutesAgree(encoder.encode(text), instruments)
-      }),
-      { numRuns: 1500 },
-    )
-  })
-
-  test('agree on any wounded frame, and never throw', () => {
-    fc.assert(
-      fc.property(
-        fc.oneof(plainFrameText, frameText),
-        fc.array(wound, { minLength: 1, maxLength: 3 }),
-        (text, wounds) => {
-          let bytes: Uint8Array = encoder.encode(text)
-          for (const { at, removed, inserted } of wounds) {
-            bytes = wounded(bytes, at, removed, inserted)
-          }
-          assertRoutesAgree(bytes, [BTC, ETH])
-        },
-      ),
-      { numRuns: 2500 },
-    )
-  })
-
-  test('agree when any one byte is any other of the bytes that matter', () => {
-    const text = dataText('update', 'BTC-USD', 2, [['bid', '78856.05', '0.0476177']])
-    const bytes = encoder.encode(text)
-    const others = encoder.encode('0 9"\\.-eZ,}]\0')
-    for (let at = 0; at < bytes.length; at++) {
-      for (const other of others) {
-        const copy = Uint8Array.from(bytes)
-        copy[at] = other
-        assertRoutesAgree(copy, [BTC, ETH])
-      }
-    }
-  })
-
-  test('the comparison compares: plain frames really take different routes', () => {
-    fc.assert(
-      fc.property(plainFrameText, (text) => {
-        for (const [suffix, fallbacks] of [['', 0], [' ', 1]] as const) {
-          const { session } = open(BTC)
-          give(session, control('heartbeats', 0), control('heartbeats', 1), text + suffix)
-          assert.equal(session.stats.scannerFallbacks, fallbacks)
-        }
-      }),
-      { numRuns: 200 },
-    )
-  })
+describeRoutes({
+  story,
+  instruments: [BTC, ETH],
+  scaled: [BTC, instrument('ETH/USDC')],
+  frames: frameText,
+  plain: plainFrameText,
+  examples: [dataText('update', 'BTC-USD', 2, [['bid', '78856.05', '0.0476177']])],
+  runs: { frames: 1500, wounded: 2500 },
+  fallbacks: (text) => {
+    const { session } = open(BTC)
+    give(session, control('heartbeats', 0), control('heartbeats', 1), text)
+    return session.stats.scannerFallbacks
+  },
 })
 
 test('recorded frames in Advanced Trade spelling against a naive model', {

@@ -11,7 +11,8 @@ import { coinbaseexchange } from '../../src/exchanges/coinbaseexchange.ts'
 import { snapshotText, updateText } from './coinbaseexchange.fixture.ts'
 import type { WireLevel } from './fixture.ts'
 import { applyLevel, Listener, type NaiveBook } from './listener.ts'
-import { changedBytes, decimalText, slowed, wounded, wounds } from './wounds.ts'
+import { describeRoutes } from './routes.ts'
+import { anyLevels, decimalText, plainLevels, slowed } from './wounds.ts'
 
 const RECORDING = resolve(
   import.meta.dirname!,
@@ -152,7 +153,23 @@ describe('steps', () => {
     )
   })
 
-  test('6: a resync unsubscribes the book channel alone', () => {
+  test('6: what waits with a refused product is asked for again, once', () => {
+    const { session, listener } = open(BTC, ETH, instrument('SOL-USD'))
+    session.opened()
+    const refusal = (product: string) =>
+      JSON.stringify({ type: 'error', message: 'no', reason: `${product} is not a valid product` })
+    give(session, snapshot('SOL-USD'), refusal('ETH-USD'), refusal('ETH-USD'))
+    assert.deepEqual(listener.sent.slice(1).map((text) => JSON.parse(text)), [{
+      type: 'subscribe',
+      product_ids: ['BTC-USD'],
+      channels: ['level2_batch', 'heartbeat'],
+    }])
+    // One that was served until now was in no request.
+    give(session, refusal('SOL-USD'))
+    assert.equal(listener.sent.length, 2)
+  })
+
+  test('7: a resync unsubscribes the book channel alone', () => {
     const { session, listener } = open(BTC, ETH)
     session.opened()
     session.resyncAll!([1, 0])
@@ -166,7 +183,7 @@ describe('steps', () => {
     )
   })
 
-  test('7: a live product that is not listed any more, and silent, is stale', () => {
+  test('8: a live product that is not listed any more, and silent, is stale', () => {
     const ack = (name: string, ...products: string[]) =>
       JSON.stringify({ type: 'subscriptions', channels: [{ name, product_ids: products }] })
     for (const name of ['level2', 'level2_batch']) {
@@ -231,11 +248,6 @@ function story(bytes: Uint8Array, instruments: readonly Instrument[]): unknown {
   }
 }
 
-function assertRoutesAgree(bytes: Uint8Array, instruments: readonly Instrument[]): void {
-  assert.deepEqual(story(bytes, instruments), story(slowed(bytes), instruments))
-}
-
-const level = fc.tuple(fc.constantFrom('bid' as const, 'ask' as const), decimalText, decimalText)
 const product = fc.constantFrom('BTC-USD', 'ETH-USD', 'XRP-USD')
 const time = fc.constantFrom(
   '2026-08-24T22:34:13.793075Z',
@@ -245,7 +257,7 @@ const time = fc.constantFrom(
   'soon',
 )
 const frameText = fc.oneof(
-  fc.tuple(product, fc.array(level, { maxLength: 6 }), time)
+  fc.tuple(product, anyLevels, time)
     .map(([id, levels, at]) => updateText(id, levels, at)),
   fc.tuple(
     product,
@@ -253,46 +265,19 @@ const frameText = fc.oneof(
     fc.array(fc.tuple(decimalText, decimalText), { maxLength: 4 }),
   ).map(([id, asks, bids]) => snapshotText(id, asks, bids)),
 )
-const scales = fc.tuple(fc.nat(22), fc.nat(22)).map(([price, size]) => [
-  instrument('BTC-USD', price, size),
-  instrument('ETH-USD', size, price),
-])
-
-describe('the byte scanner and the JSON route', () => {
-  test('agree on any frame', () => {
-    fc.assert(
-      fc.property(frameText, scales, (text, instruments) => {
-        assertRoutesAgree(encoder.encode(text), instruments)
-      }),
-      { numRuns: 1000 },
-    )
-  })
-
-  test('agree on any wounded frame, and never throw', () => {
-    fc.assert(
-      fc.property(frameText, wounds, (text, all) => {
-        assertRoutesAgree(wounded(encoder.encode(text), all), [BTC, ETH])
-      }),
-      { numRuns: 2000 },
-    )
-  })
-
-  test('agree when any one byte is any other of the bytes that matter', () => {
-    for (const text of [update('BTC-USD', [['bid', '99.05', '0.04']]), snapshot()]) {
-      for (const copy of changedBytes(encoder.encode(text))) assertRoutesAgree(copy, [BTC, ETH])
-    }
-  })
-
-  test('the comparison compares: plain frames really take different routes', () => {
-    for (const text of [snapshot(), update('BTC-USD', [['ask', '101.5', '0.00000001']])]) {
-      for (const [suffix, fallbacks] of [['', 0], [' ', 1]] as const) {
-        const { session, listener } = open(BTC)
-        give(session, text + suffix)
-        assert.equal(session.stats.scannerFallbacks, fallbacks)
-        assert.deepEqual(listener.suspects, [])
-      }
-    }
-  })
+describeRoutes({
+  story,
+  instruments: [BTC, ETH],
+  frames: frameText,
+  plain: plainLevels.map((levels) => update('BTC-USD', levels)),
+  examples: [update('BTC-USD', [['bid', '99.05', '0.04']]), snapshot()],
+  runs: { frames: 1000, wounded: 2000 },
+  fallbacks: (text) => {
+    const { session, listener } = open(BTC)
+    give(session, text)
+    assert.deepEqual(listener.suspects, [])
+    return session.stats.scannerFallbacks
+  },
 })
 
 test('recorded frames against a naive model, on both routes', {

@@ -14,6 +14,8 @@ import { okx } from '../../src/exchanges/okx.ts'
 import type { WireLevel } from './fixture.ts'
 import { levelsOf, Listener } from './listener.ts'
 import { bookText } from './okx.fixture.ts'
+import { describeRoutes } from './routes.ts'
+import { anyLevels, plainLevels, wound, wounded } from './wounds.ts'
 
 const RECORDING = resolve(
   import.meta.dirname!,
@@ -379,6 +381,13 @@ describe('steps', () => {
     assert.equal(listener.outputs.length, 3)
   })
 
+  test('7: the same when its acknowledgement never came', () => {
+    const { session, listener } = open(BTC)
+    session.opened()
+    give(session, snapshot(100), event('unsubscribe', 'BTC-USDT'))
+    assert.deepEqual(reasons(listener), [[0, 'stale']])
+  })
+
   test('7: an unsubscription that was asked for is not, unless it is the last word', () => {
     const { session, listener } = open(BTC)
     session.opened()
@@ -714,22 +723,6 @@ function story(bytes: Uint8Array, instruments: readonly Instrument[]): unknown {
   }
 }
 
-/** White space behind a frame changes nothing in JSON and sends it down the JSON route. */
-function assertRoutesAgree(bytes: Uint8Array, instruments: readonly Instrument[]): void {
-  const slow = new Uint8Array(bytes.length + 1)
-  slow.set(bytes)
-  slow[bytes.length] = 0x20
-  assert.deepEqual(story(bytes, instruments), story(slow, instruments))
-}
-
-const decimalText = fc.oneof(
-  fc.tuple(fc.nat(10_000_000), fc.nat(12)).map(([n, places]) => (n / 10 ** places).toFixed(places)),
-  fc.bigInt({ min: 0n, max: 10n ** 24n }).map(String),
-  fc.tuple(fc.bigInt({ min: 0n, max: 10n ** 18n }), fc.bigInt({ min: 0n, max: 10n ** 18n }))
-    .map(([a, b]) => `${a}.${b}`),
-  fc.constantFrom(...['0', '0.00000000', '.5', '5.', '007', '1e-7', '-1', 'NaN', '', '1.2.3']),
-)
-const level = fc.tuple(fc.constantFrom('bid' as const, 'ask' as const), decimalText, decimalText)
 const sequence = fc.oneof(
   fc.constantFrom('100', '103', '5000', '-1', LONG, '999999999999999', '1000000000000000'),
   fc.nat(5).map(String),
@@ -751,7 +744,7 @@ const frameText = fc.record({
   id: fc.constantFrom('BTC-USDT', 'ETH-USDT', 'ETH-USDT-SWAP', 'XRP-USDT'),
   seqId: sequence,
   prevSeqId: sequence,
-  levels: fc.array(level, { maxLength: 6 }),
+  levels: anyLevels,
   ts: fc.constantFrom(
     '1787612486107',
     '0',
@@ -770,110 +763,24 @@ const frameText = fc.record({
 )
 const plainFrameText = fc.record({
   isSnapshot: fc.boolean(),
-  levels: fc.array(
-    fc.tuple(
-      fc.constantFrom('bid' as const, 'ask' as const),
-      fc.nat(9_999_999).map((n) => (n / 100).toFixed(2)),
-      fc.nat(999_999_999).map((n) => (n / 1e8).toFixed(8)),
-    ),
-    { maxLength: 4 },
-  ),
+  levels: plainLevels,
 }).map(({ isSnapshot, levels }) =>
   isSnapshot ? snapshot(103, 'BTC-USDT', levels) : update(100, 103, 'BTC-USDT', levels)
 )
-const scales = fc.tuple(fc.nat(22), fc.nat(22)).map(([price, size]) => [
-  instrument('BTC/USDT', price, size),
-  instrument('ETH/USDT', size, price),
-])
-
-/** One wound: bytes taken out at a place and others put in. */
-const wound = fc.record({
-  at: fc.nat(),
-  removed: fc.nat(3),
-  inserted: fc.oneof(
-    fc.constantFrom(...[
-      '',
-      '0',
-      '9',
-      '"',
-      '\\',
-      '-',
-      'e',
-      '.',
-      ' ',
-      ',',
-      '{',
-      '}',
-      ']',
-      '\0',
-      '["',
-    ])
-      .map((text) => encoder.encode(text)),
-    fc.uint8Array({ maxLength: 3 }),
-  ),
-})
-
-function wounded(bytes: Uint8Array, at: number, removed: number, inserted: Uint8Array): Uint8Array {
-  const position = at % (bytes.length + 1)
-  return Uint8Array.from([
-    ...bytes.subarray(0, position),
-    ...inserted,
-    ...bytes.subarray(Math.min(bytes.length, position + removed)),
-  ])
-}
-
-describe('the byte scanner and the JSON route', () => {
-  test('agree on any frame', () => {
-    fc.assert(
-      fc.property(frameText, scales, (text, instruments) => {
-        assertRoutesAgree(encoder.encode(text), instruments)
-      }),
-      { numRuns: 600 },
-    )
-  })
-
-  test('agree on any wounded frame, and never throw', () => {
-    fc.assert(
-      fc.property(
-        fc.oneof(plainFrameText, frameText),
-        fc.array(wound, { minLength: 1, maxLength: 3 }),
-        (text, wounds) => {
-          let bytes: Uint8Array = encoder.encode(text)
-          for (const { at, removed, inserted } of wounds) {
-            bytes = wounded(bytes, at, removed, inserted)
-          }
-          assertRoutesAgree(bytes, [BTC, ETH])
-        },
-      ),
-      { numRuns: 1200 },
-    )
-  })
-
-  test('agree when any one byte is any other of the bytes that matter', () => {
-    const text = update(100, 103, 'BTC-USDT', [['bid', '78856.05', '0.0476177'], ['ask', '9', '0']])
-    const bytes = encoder.encode(text)
-    const others = encoder.encode('0 "\\.-,}')
-    for (let at = 0; at < bytes.length; at++) {
-      for (const other of others) {
-        const copy = Uint8Array.from(bytes)
-        copy[at] = other
-        assertRoutesAgree(copy, [BTC, ETH])
-      }
-    }
-  })
-
-  test('the comparison compares: plain frames really take different routes', () => {
-    fc.assert(
-      fc.property(plainFrameText, (text) => {
-        for (const [suffix, fallbacks] of [['', 0], [' ', 1]] as const) {
-          const { session } = open(BTC)
-          give(session, text + suffix)
-          assert.equal(session.stats.scannerFallbacks, fallbacks)
-        }
-      }),
-      { numRuns: 200 },
-    )
-  })
+describeRoutes({
+  story,
+  instruments: [BTC, ETH],
+  frames: frameText,
+  plain: plainFrameText,
+  examples: [
+    update(100, 103, 'BTC-USDT', [['bid', '78856.05', '0.0476177'], ['ask', '9', '0']]),
+  ],
+  runs: { frames: 600, wounded: 1200 },
+  fallbacks: (text) => {
+    const { session } = open(BTC)
+    give(session, text)
+    return session.stats.scannerFallbacks
+  },
 })
 
 /** The recording's frames of `books` by instrument, in their order. */
@@ -1001,11 +908,8 @@ describe('recorded frames', { skip: !existsSync(RECORDING) }, () => {
         fc.property(
           fc.nat(frames.length - 1),
           fc.array(wound, { maxLength: 2 }),
-          (position, wounds) => {
-            let bytes = frames[position]
-            for (const { at, removed, inserted } of wounds) {
-              bytes = wounded(bytes, at, removed, inserted)
-            }
+          (position, all) => {
+            const bytes = wounded(frames[position], all)
             const slow = Uint8Array.from([...space, ...bytes])
             assert.deepEqual(tell(frames[0], bytes), tell(frames[0], slow))
           },

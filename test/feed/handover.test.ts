@@ -136,6 +136,46 @@ describe('a planned replacement of the socket', () => {
     assert.deepEqual(world.sink.take(), [FIRST, 'delta 1.1 [[10,3]][]'])
   })
 
+  test('one that stays behind has missed something, and is asked for again', () => {
+    const world = new World(1, { lossScope: 'symbol' })
+    for (let i = 0; i < 100; i++) world.frame(0, { t: 'h' })
+    world.snapshot(0)
+    world.frame(0, { t: 'r' })
+    world.socket(1).open()
+    world.snapshot(1)
+    world.pass(10_000, 0, 1)
+    assert.deepEqual(world.socket(1).sent.slice(2), [])
+    world.pass(3000, 0, 1)
+    assert.deepEqual(world.socket(1).sent.slice(2), ['resync 0'])
+    assert.equal(world.socket(0).terminated, false, 'an old book takes no place')
+    world.snapshot(1)
+    world.pass(5000, 0, 1)
+    assert.equal(world.socket(0).terminated, false)
+    // So this socket counts in another way.
+    world.pass(7000, 0, 1)
+    assert.equal(world.socket(0).terminated, true)
+    assert.deepEqual(world.sink.take(), [FIRST])
+    assert.deepEqual(world.socket(1).sent.slice(2), ['resync 0'])
+  })
+
+  test('one that the exchange refuses does not hold up the others, but for a while', () => {
+    const world = new World(2)
+    world.snapshot(0, 0)
+    world.snapshot(0, 1)
+    world.frame(0, { t: 'r' })
+    world.socket(1).open()
+    world.frame(1, { t: 'x', i: 0 })
+    world.snapshot(1, 1)
+    world.pass(9000, 0, 1)
+    assert.equal(world.socket(0).terminated, false, 'the old socket may still be told why')
+    world.pass(3000, 0, 1)
+    assert.equal(world.socket(0).terminated, true)
+    assert.deepEqual(world.sink.take(0), [FIRST, 'invalid 1.1 delisted'])
+    assert.deepEqual(world.sink.take(1), [FIRST])
+    world.pass(60_000, 1)
+    assert.deepEqual(world.socket(1).sent.slice(-1), ['resync 0'])
+  })
+
   test('the exchange ends the old one first: the next one is taken as it is', () => {
     const world = new World(2)
     world.snapshot(0, 0)
@@ -226,6 +266,12 @@ describe('a planned replacement of the socket', () => {
   })
 })
 
+test('heartbeats that wait to be sent do not put off what is overdue', () => {
+  const world = new World(1, { pings: true, limits: { framesPerSecond: 2 } })
+  world.pass(14_000, 0)
+  assert.ok(world.socket(0).sent.includes('resync 0'), String(world.socket(0).sent))
+})
+
 describe('a proof that comes with a frame', () => {
   test('a book that fails it is never published', () => {
     const world = new World(1)
@@ -266,6 +312,20 @@ describe('a book that is known in part', () => {
     assert.deepEqual(world.sink.take(), [], 'the view is what it was')
     world.frame(0, { t: 'u', b: [[7, 0], [6, 0], [5, 0]] })
     assert.deepEqual(world.sink.take(), ['delta 1.4 [[7,0],[6,0],[4,1],[3,1]][]'])
+  })
+
+  test('a side of which nothing is known any more is lost, not empty', () => {
+    const world = new World(1)
+    world.frame(0, { t: 's', b: [[10, 1], [9, 1]], a: [[11, 1]], horizon: [9, null] })
+    world.frame(0, { t: 'u', b: [[10, 0], [9, 0]] })
+    assert.deepEqual(world.sink.take(), [
+      'snapshot 1.0 [[10,1],[9,1]][[11,1]]',
+      'invalid 1.1 gap',
+    ])
+    world.environment.advance(100)
+    assert.deepEqual(world.socket(0).sent.slice(-1), ['resync 0'])
+    world.frame(0, { t: 's', b: [[8, 1]], a: [[11, 1]], horizon: [8, null] })
+    assert.deepEqual(world.sink.take(), ['snapshot 2.0 [[8,1]][[11,1]]'])
   })
 
   test('a view that ran short says how far it reaches', () => {

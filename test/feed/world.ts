@@ -366,6 +366,7 @@ class FakeSession implements Session {
 
   heartbeat(): void {
     this.heartbeats++
+    if (this.#options.pings === true) this.#output.send('ping')
   }
 }
 
@@ -373,6 +374,8 @@ export interface FakeAdapterOptions {
   readonly limits?: Partial<Limits>
   readonly rest?: boolean
   readonly batched?: boolean
+  /** A message at every heartbeat. */
+  readonly pings?: boolean
   readonly splice?: (index: number, nonce: number) => boolean
   readonly lossScope?: 'symbol' | 'connection'
 }
