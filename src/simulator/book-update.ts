@@ -1,15 +1,16 @@
 /** What one frame of a book says, independent of how an exchange spells it. */
 import { ASK, BID } from '../core/changes.ts'
+import type { Stream } from './connection.ts'
 import type { Market } from './market.ts'
 import { fixedText } from './products.ts'
-import type { Stream } from './stream.ts'
+import type { LevelList } from './top-view.ts'
 import type { Writer } from './writer.ts'
 
 /**
  * Reused for every frame: levels in columns, in the order in which they are sent. A snapshot lists
  * the bids, then the asks, best first. `lots` 0 deletes.
  */
-export class BookUpdate {
+export class BookUpdate implements LevelList {
   stream!: Stream
   market!: Market
   isSnapshot = false

@@ -1,6 +1,8 @@
 /** Bybit v5 market data (spot, linear, inverse): its messages, frames and rules. */
-import { ASK, BID } from '../core/changes.ts'
 import { BookUpdate } from './book-update.ts'
+import { TopicCounts } from './bybit-counts.ts'
+import { FrameEncoder } from './bybit-frames.ts'
+import { LISTING, segmentOf } from './bybit-names.ts'
 import { bybitRest } from './bybit-rest.ts'
 import { Connection } from './connection.ts'
 import type { Subscription } from './connection.ts'
@@ -8,15 +10,12 @@ import { SimulatedExchange } from './exchange.ts'
 import type { ExchangeOptions, ExchangeOutput, ExchangeRules } from './exchange.ts'
 import type { BookTruth } from './market.ts'
 import { parseSymbol } from './products.ts'
-import type { Listing, SymbolParts } from './products.ts'
 import { hashText } from './random.ts'
-import type { Twin } from './registry.ts'
 import type { RestAnswer } from './rest.ts'
-import type { Channel, Stream } from './stream.ts'
+import type { Channel } from './stream.ts'
+import type { Twin } from './twin.ts'
 import { UpdateIds } from './update-ids.ts'
-import { ascii, Writer } from './writer.ts'
 
-export const SEGMENTS = ['spot', 'linear', 'inverse'] as const
 const PATH = /^\/v5\/public\/(spot|linear|inverse)$/
 
 /** The depths of the order book topics. The server tells of levels that leave the window. */
@@ -32,48 +31,6 @@ const OTHER_TOPIC = /^(?:tickers|publicTrade|allLiquidation|kline\.[0-9A-Z]+)\.[
 const TOPICS_PER_SPOT_MESSAGE = 10
 /** Of all topics of a connection together. */
 const TOPIC_CHARACTERS_MAX = 21_000
-
-/** Month letters of dated inverse contracts. */
-const MONTHS = 'FGHJKMNQUVXZ'
-const MONTH_NAMES = [
-  'JAN',
-  'FEB',
-  'MAR',
-  'APR',
-  'MAY',
-  'JUN',
-  'JUL',
-  'AUG',
-  'SEP',
-  'OCT',
-  'NOV',
-  'DEC',
-]
-
-function segmentOf({ base, quote, settle }: SymbolParts): typeof SEGMENTS[number] {
-  if (settle === undefined) return 'spot'
-  return settle === base && settle !== quote ? 'inverse' : 'linear'
-}
-
-function wireSymbolOf(parts: SymbolParts): string | undefined {
-  const { base, quote, settle, expiry } = parts
-  const segment = segmentOf(parts)
-  if (segment === 'linear' && settle !== quote) return undefined
-  if (expiry === undefined) {
-    return segment === 'linear' && quote === 'USDC' ? `${base}PERP` : base + quote
-  }
-  const month = Number(expiry.slice(2, 4)) - 1
-  if (month < 0 || month > 11) return undefined
-  if (segment === 'inverse') return `${base}${quote}${MONTHS[month]}${expiry.slice(0, 2)}`
-  const day = `${Number(expiry.slice(4))}${MONTH_NAMES[month]}${expiry.slice(0, 2)}`
-  return `${base}${quote === 'USDC' ? '' : quote}-${day}`
-}
-
-const LISTING: Listing = {
-  quotes: ['USDT', 'USDT:USDT', 'USDC', 'USDC:USDC'],
-  wireSymbol: wireSymbolOf,
-  segment: segmentOf,
-}
 
 const RULES: ExchangeRules = {
   exchange: 'bybit',
@@ -114,20 +71,6 @@ class BybitConnection extends Connection {
   }
 }
 
-/** How a topic counts its frames. */
-interface Count {
-  /** Never changes; beyond the `u` of any restart. */
-  readonly base: number
-  /** Of each restart, the beginning among them: what makes `u` of its frames, and the first one. */
-  readonly runs: { readonly offset: number; readonly first: number }[]
-}
-
-/**
- * A topic that restarted does not do so again before: what its clients still have to hear of the
- * run before could not be told from the new one.
- */
-const RUN_FRAMES_MIN = 200
-
 /** One topic of a request; without a product it is one that has no data here. */
 interface Topic {
   readonly name: string
@@ -135,23 +78,11 @@ interface Topic {
   readonly product: number
 }
 
-const TOPIC_HEAD = ascii('{"topic":"')
-const TS = ascii('","ts":')
-const DELTA = ascii(',"type":"delta","data":{"s":"')
-const SNAPSHOT = ascii(',"type":"snapshot","data":{"s":"')
-const BIDS = ascii('","b":[')
-const ASKS = ascii('],"a":[')
-const UPDATE_ID = ascii('],"u":')
-const LEVEL = ascii('["')
-const SIZE = ascii('","')
-const LEVEL_END = ascii('"]')
-const COMMA = 0x2c
-
 /** Each topic counts its own frames in `u`, whoever listens; `seq` is one of the whole product. */
 export class BybitExchange extends SimulatedExchange<BybitConnection> {
-  readonly #writer = new Writer()
+  readonly #frames = new FrameEncoder()
   readonly #restarting = new BookUpdate()
-  readonly #counts = new Map<Stream, Count>()
+  readonly #counts = new TopicCounts()
   /** By product index. */
   readonly #sequences: readonly UpdateIds[]
 
@@ -325,7 +256,7 @@ export class BybitExchange extends SimulatedExchange<BybitConnection> {
 
   /** Not `u`, which begins anew: what is remembered of a connection is found by rising numbers. */
   protected override nonce({ stream }: Subscription, _version: number): number {
-    return this.#count(stream).base + stream.frames
+    return this.#counts.place(stream)
   }
 
   override versionAtNonce(symbol: string, connection: number, nonce: number): number {
@@ -349,37 +280,8 @@ export class BybitExchange extends SimulatedExchange<BybitConnection> {
     return newest !== undefined && super.isTainted(symbol, connection, newest)
   }
 
-  /** Which frames of the product's topics had this `u`, as `nonce` numbers them; newest first. */
   #places(symbol: string, u: number): number[] {
-    const index = this.names.get(symbol)
-    const places: number[] = []
-    for (const [stream, { base, runs }] of this.#counts) {
-      if (stream.product !== index) continue
-      let last = stream.frames
-      for (const { offset, first } of [...runs].reverse()) {
-        const frame = u - offset
-        if (frame >= first && frame <= last) places.push(base + frame)
-        last = first - 1
-      }
-    }
-    return places
-  }
-
-  #count(stream: Stream): Count {
-    let count = this.#counts.get(stream)
-    if (count === undefined) {
-      const { wireSymbol, segment } = stream.market.product
-      const name = `${segment} ${stream.channel.key} ${wireSymbol}`
-      const base = 18_521_288 + hashText(name) % 100_000_000
-      count = { base, runs: [{ offset: base, first: 0 }] }
-      this.#counts.set(stream, count)
-    }
-    return count
-  }
-
-  /** `u` of the last frame of a topic. */
-  updateId(stream: Stream): number {
-    return this.#count(stream).runs.at(-1)!.offset + stream.frames
+    return this.#counts.places(this.names.get(symbol), u)
   }
 
   /** `seq` of a version of a product, in every topic. */
@@ -388,47 +290,9 @@ export class BybitExchange extends SimulatedExchange<BybitConnection> {
   }
 
   protected override bookFrame(update: BookUpdate): Uint8Array {
-    const { stream, market, isSnapshot, nowMs, version } = update
-    const { wireSymbol, index } = market.product
-    const writer = this.#writer
-    const ts = Math.floor(nowMs)
-    writer.end = 0
-    writer.ensure(512)
-    writer.raw(TOPIC_HEAD)
-    writer.text(`${stream.channel.key}.${wireSymbol}`)
-    writer.raw(TS)
-    writer.text(String(ts))
-    writer.raw(isSnapshot ? SNAPSHOT : DELTA)
-    writer.text(wireSymbol)
-    writer.raw(BIDS)
-    this.#levels(update, BID)
-    writer.raw(ASKS)
-    this.#levels(update, ASK)
-    writer.raw(UPDATE_ID)
-    const u = this.updateId(stream)
-    writer.text(`${u},"seq":${this.sequence(index, version)}},"cts":${ts - 1}}`)
-    return writer.bytes.subarray(0, writer.end)
-  }
-
-  #levels(update: BookUpdate, which: typeof BID | typeof ASK): void {
-    const writer = this.#writer
-    const { count, side, ticks, lots, market } = update
-    const { priceStep, priceDecimals, sizeStep, sizeDecimals, segment } = market.product
-    let isFirst = true
-    for (let i = 0; i < count; i++) {
-      if (side[i] !== which) continue
-      writer.ensure(256)
-      if (isFirst) isFirst = false
-      else writer.bytes[writer.end++] = COMMA
-      writer.raw(LEVEL)
-      // Contracts are quoted with all decimals of their tick.
-      if (segment === 'spot') writer.decimal(ticks[i]! * priceStep, priceDecimals)
-      else writer.text(update.fixedPrice(i))
-      writer.raw(SIZE)
-      writer.decimal(lots[i]! * sizeStep, sizeDecimals)
-      writer.raw(LEVEL_END)
-    }
-    writer.ensure(256)
+    const { stream, market, version } = update
+    const seq = this.sequence(market.product.index, version)
+    return this.#frames.encode(update, this.#counts.updateId(stream), seq)
   }
 
   // -- faults of its own
@@ -438,12 +302,11 @@ export class BybitExchange extends SimulatedExchange<BybitConnection> {
       .filter((one) => one.stream.listeners.includes(one) && one.stream.view !== undefined)
     if (listening.length === 0) return false
     const { stream } = listening[this.random.below(listening.length)]!
-    const { runs } = this.#count(stream)
     const isRestart = kind === 'restart'
-    if (isRestart && runs.length > 1 && this.updateId(stream) < RUN_FRAMES_MIN) return false
+    if (isRestart && !this.#counts.mayRestart(stream)) return false
     // As of the topic's last frame; what is held back comes after it.
     stream.frames++
-    if (isRestart) runs.push({ offset: 1 - stream.frames, first: stream.frames })
+    if (isRestart) this.#counts.restart(stream)
     const update = this.#restarting
     update.begin(stream, true, nowMs)
     stream.view!.addAll(update)

@@ -9,9 +9,9 @@ import { SimulatedExchange } from './exchange.ts'
 import type { ExchangeOptions, ExchangeOutput, ExchangeRules } from './exchange.ts'
 import type { Product } from './products.ts'
 import { PLAIN_LISTING } from './products.ts'
-import type { Twin } from './registry.ts'
 import type { RestAnswer } from './rest.ts'
 import type { Channel } from './stream.ts'
+import type { Twin } from './twin.ts'
 
 const LEVEL2: Channel = { key: 'level2', depth: Infinity }
 /** Milliseconds between the heartbeats of a connection. */

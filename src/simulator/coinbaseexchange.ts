@@ -8,9 +8,9 @@ import type { Subscription } from './connection.ts'
 import { SimulatedExchange } from './exchange.ts'
 import type { ExchangeOptions, ExchangeOutput, ExchangeRules, RestBook } from './exchange.ts'
 import { fixedText, PLAIN_LISTING } from './products.ts'
-import type { Twin } from './registry.ts'
 import type { RestAnswer } from './rest.ts'
 import type { Channel } from './stream.ts'
+import type { Twin } from './twin.ts'
 import { ascii, Writer } from './writer.ts'
 
 const LEVEL2_BATCH: Channel = { key: 'level2_batch', depth: Infinity }

@@ -1,5 +1,8 @@
-/** What a simulated exchange knows of one client connection, and what it owes it. */
-import type { Stream } from './stream.ts'
+/** Client connections of a simulated exchange, what they are owed, and the streams they share. */
+import type { Market } from './market.ts'
+import type { RateLimit } from './rate-limit.ts'
+import type { Channel } from './stream.ts'
+import { TopView } from './top-view.ts'
 
 /** An answer on its way; answers leave in order. */
 export interface Ack {
@@ -15,6 +18,42 @@ export interface Pending {
   readonly ack: Ack | undefined
   /** Not before this time. */
   readonly fromMs: number
+}
+
+/** One channel of one product: what all its listeners were told last. */
+export class Stream {
+  readonly product: number
+  readonly market: Market
+  readonly channel: Channel
+  /** Undefined for the whole book. */
+  readonly view: TopView | undefined
+  /** Those whose updates flow. Replaced, never changed in place by a removal. */
+  listeners: Subscription[] = []
+  /** The version that the last frame led to; in the window nothing has changed since. */
+  sentVersion: number
+  /** Update frames made so far: what an exchange that counts by topic numbers them with. */
+  frames = 0
+  /** Infinity while nothing waits to be sent. */
+  dueMs = Infinity
+
+  constructor(product: number, market: Market, channel: Channel) {
+    this.product = product
+    this.market = market
+    this.channel = channel
+    this.view = Number.isFinite(channel.depth)
+      ? new TopView(channel.depth, channel.deletesPushed ?? false)
+      : undefined
+    this.sentVersion = market.version
+    this.view?.reset(market)
+  }
+
+  /** Nobody listened: it goes on from the present, under a number of its own. */
+  begin(): void {
+    if (this.sentVersion === this.market.version) return
+    this.sentVersion = this.market.version
+    this.frames++
+    this.view?.reset(this.market)
+  }
 }
 
 export class Subscription {
@@ -89,54 +128,5 @@ export function statsOf(connection: Connection): ConnectionStats {
     frames: connection.frames,
     bytes: connection.bytes,
     products: connection.subscriptions.size,
-  }
-}
-
-/** At most `count` in any `perMs`. */
-export interface Limit {
-  readonly count: number
-  readonly perMs: number
-}
-
-/** Times and weights of the last accepted events. */
-export class RateLimit {
-  readonly #limit: Limit
-  #times: number[] = []
-  #weights: number[] = []
-  #used = 0
-
-  constructor(limit: Limit) {
-    this.#limit = limit
-  }
-
-  /** False, and not counted, when it would be one too many. */
-  take(nowMs: number, weight = 1): boolean {
-    this.#forget(nowMs)
-    if (this.#used + weight > this.#limit.count) return false
-    this.#times.push(nowMs)
-    this.#weights.push(weight)
-    this.#used += weight
-    return true
-  }
-
-  used(nowMs: number): number {
-    this.#forget(nowMs)
-    return this.#used
-  }
-
-  /** Milliseconds until the oldest event is forgotten. */
-  freeInMs(nowMs: number): number {
-    return this.#times.length === 0 ? 0 : this.#times[0]! + this.#limit.perMs - nowMs
-  }
-
-  #forget(nowMs: number): void {
-    let gone = 0
-    while (gone < this.#times.length && nowMs - this.#times[gone]! >= this.#limit.perMs) {
-      this.#used -= this.#weights[gone]!
-      gone++
-    }
-    if (gone === 0) return
-    this.#times.splice(0, gone)
-    this.#weights.splice(0, gone)
   }
 }

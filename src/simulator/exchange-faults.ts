@@ -1,7 +1,15 @@
 /** Faults inside a simulated exchange: which are armed, when they strike, and that they did. */
 import { isExchangeFault, Trigger } from './faults.ts'
 import type { FaultKind, FaultSpec } from './faults.ts'
+import type { Product } from './products.ts'
 import type { Random } from './random.ts'
+import type { Verdict } from './rules.ts'
+
+/** Whom a fault struck. */
+interface Struck {
+  readonly id: number
+  readonly sequence: number
+}
 
 /** A fault that struck inside the exchange. */
 export interface Declared {
@@ -21,12 +29,14 @@ const DECLARED_MAX = 1_000
 export class ExchangeFaults {
   /** Those that struck, the last 1,000. */
   readonly declared: Declared[] = []
+  readonly #products: readonly Product[]
   /** Product indices by name. */
   readonly #names: ReadonlyMap<string, number>
   readonly #random: Random
   #armed: Trigger[] = []
 
-  constructor(names: ReadonlyMap<string, number>, random: Random) {
+  constructor(products: readonly Product[], names: ReadonlyMap<string, number>, random: Random) {
+    this.#products = products
     this.#names = names
     this.#random = random
   }
@@ -60,9 +70,33 @@ export class ExchangeFaults {
     return undefined
   }
 
-  /** It struck: what comes now is wrong. */
-  declare(declared: Declared): void {
-    this.declared.push(declared)
+  /** It struck: what comes now is wrong. Without a connection it is a REST request. */
+  declare(
+    kind: FaultKind,
+    variant: string,
+    connection: Struck | undefined,
+    product: number | undefined,
+    version: number,
+  ): void {
+    this.declared.push({
+      kind,
+      variant,
+      connection: connection?.id ?? 0,
+      wireSymbol: product === undefined ? '' : this.#products[product]!.wireSymbol,
+      sequence: connection?.sequence ?? -1,
+      version,
+    })
     if (this.declared.length > DECLARED_MAX) this.declared.shift()
+  }
+
+  /** What becomes of a subscription; to be asked once for each product. */
+  verdict(connection: Struck, product: number, nowMs: number): Verdict {
+    if (!this.isArmed) return 'ok'
+    for (const kind of ['refuse', 'ignore'] as const) {
+      if (this.struck(kind, connection.id, product, nowMs) === undefined) continue
+      this.declare(kind, '', connection, product, -1)
+      return kind
+    }
+    return 'ok'
   }
 }

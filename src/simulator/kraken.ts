@@ -1,4 +1,4 @@
-/** Kraken spot market data, WebSocket API v2: its messages, frames, checksum and REST metadata. */
+/** Kraken spot market data, WebSocket API v2: its messages, frames, checksum and rules. */
 import { crc32 } from 'node:zlib'
 import { ASK, BID } from '../core/changes.ts'
 import type { BookUpdate } from './book-update.ts'
@@ -6,15 +6,15 @@ import { timestampText } from './clock-text.ts'
 import { Connection } from './connection.ts'
 import type { Subscription } from './connection.ts'
 import { SimulatedExchange } from './exchange.ts'
-import type { ExchangeOptions, ExchangeOutput, ExchangeRules } from './exchange.ts'
+import type { ExchangeOptions, ExchangeOutput, ExchangeRules, RestBook } from './exchange.ts'
+import { krakenRest, pairNames } from './kraken-rest.ts'
 import type { Market } from './market.ts'
 import { fixedText } from './products.ts'
 import type { Product } from './products.ts'
-import { hashText } from './random.ts'
-import type { Twin } from './registry.ts'
 import type { RestAnswer } from './rest.ts'
 import type { Channel } from './stream.ts'
 import type { TopView } from './top-view.ts'
+import type { Twin } from './twin.ts'
 import { Writer } from './writer.ts'
 
 /** No deletes are sent for what a window pushes out: the client truncates. */
@@ -25,35 +25,6 @@ const OTHER_CHANNELS = new Set(['ticker', 'trade', 'ohlc', 'instrument', 'level3
 const CHECKSUM_LEVELS = 10
 const HEARTBEAT_MS = 1_000
 const MAINTENANCE_MS = 3_000
-
-/** What REST calls currencies that are as old as the exchange. */
-const OLD_NAMES: Readonly<Record<string, string>> = {
-  BTC: 'XXBT',
-  ETH: 'XETH',
-  LTC: 'XLTC',
-  XRP: 'XXRP',
-  XLM: 'XXLM',
-  ETC: 'XETC',
-  ZEC: 'XZEC',
-  MLN: 'XMLN',
-  DOGE: 'XXDG',
-  USD: 'ZUSD',
-  EUR: 'ZEUR',
-  GBP: 'ZGBP',
-}
-const SHORT_NAMES: Readonly<Record<string, string>> = { BTC: 'XBT', DOGE: 'XDG' }
-
-function shortName(code: string): string {
-  return SHORT_NAMES[code] ?? code
-}
-
-/** Key, alternative name and v1 name of a pair. */
-function pairNames({ base, quote }: Product): [key: string, altname: string, wsname: string] {
-  const altname = shortName(base) + shortName(quote)
-  const isOld = OLD_NAMES[base] !== undefined && OLD_NAMES[quote] !== undefined && base !== 'DOGE'
-  const key = isOld ? OLD_NAMES[base]! + OLD_NAMES[quote]! : altname
-  return [key, altname, `${shortName(base)}/${shortName(quote)}`]
-}
 
 const RULES: ExchangeRules = {
   exchange: 'kraken',
@@ -282,98 +253,18 @@ export class KrakenExchange extends SimulatedExchange<KrakenConnection> {
     query: URLSearchParams,
     nowMs: number,
   ): RestAnswer | undefined {
-    switch (path) {
-      case '/0/public/AssetPairs':
-        return ok(this.#perPair(query, (product) => assetPair(product)))
-      case '/0/public/Ticker':
-        return ok(this.#perPair(query, (product) => this.#ticker(product)))
-      case '/0/public/Assets':
-        return ok(this.#assets())
-      case '/0/public/Depth':
-        return this.#depth(query, nowMs)
-      case '/0/public/Time': {
-        const unixtime = Math.floor(nowMs / 1000)
-        return ok({ unixtime, rfc1123: new Date(nowMs).toUTCString() })
-      }
-      case '/0/public/SystemStatus':
-        return ok({ status: 'online', timestamp: timestampText(nowMs, 6) })
-      default:
-        return undefined
-    }
+    return krakenRest(this, path, query, nowMs)
   }
 
-  /** Of all listed pairs, or of those asked for; undefined when one is not listed. */
-  #perPair(
-    query: URLSearchParams,
-    describe: (product: Product) => unknown,
-  ): Record<string, unknown> | undefined {
-    const wanted = query.get('pair')?.split(',')
-    const entries: Record<string, unknown> = {}
-    for (const name of wanted ?? this.products.map((product) => product.symbol)) {
-      const product = this.product(name)
-      if (product === undefined || this.isDelisted(name)) {
-        if (wanted !== undefined) return undefined
-        continue
-      }
-      entries[pairNames(product)[0]] = describe(product)
-    }
-    return entries
+  /** A book for REST. */
+  book(product: number, depth: number, nowMs: number): RestBook {
+    return this.restBook(product, depth, nowMs)
   }
 
-  #ticker(product: Product): unknown {
-    const market = this.markets[product.index]!
-    const price = (side: number): string => {
-      const ticks = market.best(side)
-      const { priceStep, priceDecimals } = product
-      return Number.isNaN(ticks) ? '0' : fixedText(ticks * priceStep, priceDecimals)
-    }
-    const bid = price(BID)
-    const ask = price(ASK)
-    const volume = volumeOf(product)
-    return {
-      a: [ask, '1', '1.000'],
-      b: [bid, '1', '1.000'],
-      c: [bid, '0.10000000'],
-      v: [(volume / 2).toFixed(8), volume.toFixed(8)],
-      p: [bid, bid],
-      t: [1000, 2000],
-      l: [bid, bid],
-      h: [ask, ask],
-      o: bid,
-    }
-  }
-
-  #assets(): Record<string, unknown> {
-    const assets: Record<string, unknown> = {}
-    for (const { base, quote } of this.products) {
-      for (const code of [base, quote]) {
-        assets[OLD_NAMES[code] ?? code] = {
-          aclass: 'currency',
-          altname: shortName(code),
-          decimals: 10,
-          display_decimals: 5,
-          status: 'enabled',
-        }
-      }
-    }
-    return assets
-  }
-
-  #depth(query: URLSearchParams, nowMs: number): RestAnswer {
-    const name = query.get('pair') ?? ''
-    const product = this.product(name)
-    if (product === undefined || this.isDelisted(name)) return ok(undefined)
-    const depth = Number(query.get('count') ?? '100') || 100
-    const { bids, asks } = this.restBook(product.index, Math.min(500, depth), nowMs)
-    const { priceStep, priceDecimals, sizeStep } = product
-    const rows = (side: readonly (readonly [number, number])[]) =>
-      side.map(([ticks, lots]) => [
-        fixedText(ticks * priceStep, priceDecimals),
-        // REST gives sizes with three decimals, so that nobody splices it.
-        (lots * sizeStep * Math.pow(10, -product.sizeDecimals)).toFixed(3),
-        Math.floor(nowMs / 1000),
-      ])
-    return ok({ [pairNames(product)[0]]: { asks: rows(asks), bids: rows(bids) } })
+  /** The price of the best bid or ask, with all its decimals; 0: there is none. */
+  bestPrice({ index, priceStep, priceDecimals }: Product, side: number): string {
+    const ticks = this.markets[index]!.best(side)
+    return Number.isNaN(ticks) ? '0' : fixedText(ticks * priceStep, priceDecimals)
   }
 
   #status(connection: KrakenConnection, system: string, nowMs: number): void {
@@ -431,48 +322,6 @@ function timesText(inMs: number, outMs: number): string {
 function okText(request: Request, result: unknown, inMs: number, outMs: number): string {
   return `{"method":"${request.method}"${idText(request)},"result":${JSON.stringify(result)},` +
     `"success":true,${timesText(inMs, outMs)}}`
-}
-
-function ok(result: Record<string, unknown> | undefined): RestAnswer {
-  if (result === undefined) {
-    return { status: 200, body: { error: ['EQuery:Unknown asset pair'] } }
-  }
-  return { status: 200, body: { error: [], result } }
-}
-
-/** In base units; the first products trade the most. */
-function volumeOf(product: Product): number {
-  const spread = 1 + (hashText(product.symbol) % 100) / 1000
-  const price = product.startTicks * product.priceStep * Math.pow(10, -product.priceDecimals)
-  return (1e9 / (product.index + 1) / price) * spread
-}
-
-function assetPair(product: Product): unknown {
-  const [, altname, wsname] = pairNames(product)
-  return {
-    altname,
-    wsname,
-    aclass_base: 'currency',
-    base: OLD_NAMES[product.base] ?? product.base,
-    aclass_quote: 'currency',
-    quote: OLD_NAMES[product.quote] ?? product.quote,
-    lot: 'unit',
-    cost_decimals: 5,
-    pair_decimals: product.priceDecimals,
-    lot_decimals: product.sizeDecimals,
-    lot_multiplier: 1,
-    leverage_buy: [2, 3],
-    leverage_sell: [2, 3],
-    fees: [[0, 0.4], [10_000, 0.35]],
-    fees_maker: [[0, 0.25], [10_000, 0.2]],
-    fee_volume_currency: 'ZUSD',
-    margin_call: 80,
-    margin_stop: 40,
-    ordermin: '0.0001',
-    costmin: '0.5',
-    tick_size: product.quoteIncrement,
-    status: 'online',
-  }
 }
 
 export const kraken: Twin = {

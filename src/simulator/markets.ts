@@ -144,6 +144,12 @@ export class SimulatedMarkets {
     return this.history.tainted(connection, index, nonce) || this.history.tainted(0, index, nonce)
   }
 
+  /** The product that can be subscribed under this name, of this segment; undefined: none. */
+  protected find(name: string, segment = ''): number | undefined {
+    const product = this.names.get(`${segment}:${name}`)
+    return product === undefined || this.delisted.has(product) ? undefined : product
+  }
+
   #versionAt(product: number, connection: number, nonce: number): number {
     if (this.ids === undefined) return this.history.versionAt(connection, product, nonce)
     const version = this.ids[product]!.versionAt(nonce)

@@ -8,9 +8,9 @@ import type { ExchangeOptions, ExchangeOutput, ExchangeRules, RestBook } from '.
 import { okxRest } from './okx-rest.ts'
 import type { Increments, Listing, SymbolParts } from './products.ts'
 import { hashText } from './random.ts'
-import type { Twin } from './registry.ts'
 import type { RestAnswer } from './rest.ts'
 import type { Channel } from './stream.ts'
+import type { Twin } from './twin.ts'
 import { UpdateIds } from './update-ids.ts'
 import { ascii, Writer } from './writer.ts'
 

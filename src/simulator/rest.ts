@@ -1,6 +1,6 @@
 /** REST answers of a simulated exchange, and how often they may be asked for. */
-import { RateLimit } from './connection.ts'
-import type { Limit } from './connection.ts'
+import { RateLimit } from './rate-limit.ts'
+import type { Limit } from './rate-limit.ts'
 
 export interface RestAnswer {
   /** 0: the request is never answered. */

@@ -1,9 +1,9 @@
 /** What the base of all simulated exchanges is told: rules, options, and where its frames go. */
-import type { Limit } from './connection.ts'
 import type { FaultSpec } from './faults.ts'
 import type { Market } from './market.ts'
 import type { MarketsOptions } from './markets.ts'
 import type { Listing, Product } from './products.ts'
+import type { Limit } from './rate-limit.ts'
 
 /** What an exchange enforces. Absent: not limited. */
 export interface ExchangeLimits {
@@ -112,6 +112,22 @@ export interface ExchangeStats {
   /** REST requests, and those refused for being too many. */
   requests: number
   requestsRefused: number
+}
+
+export function noStats(): ExchangeStats {
+  return {
+    connectionsOpen: 0,
+    connectionsOpened: 0,
+    connectionsRefused: 0,
+    messages: 0,
+    violations: 0,
+    errors: 0,
+    framesSent: 0,
+    bytesSent: 0,
+    versions: 0,
+    requests: 0,
+    requestsRefused: 0,
+  }
 }
 
 /** A rule that a client broke. */

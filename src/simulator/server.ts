@@ -15,7 +15,7 @@ import type { FaultKind, FaultSpec } from './faults.ts'
 import type { BookTruth } from './market.ts'
 import { hashText, Random } from './random.ts'
 import { twinOf } from './registry.ts'
-import type { Twin } from './registry.ts'
+import type { Twin } from './twin.ts'
 
 export interface SimulatorOptions extends Omit<ExchangeOptions, 'faults'> {
   /** ccxt id, one of `registry.ts`. coinbase. */

@@ -1,7 +1,12 @@
 /** The best N levels of a market as one channel shows them, and what changes in it. */
 import { ASK, BID } from '../core/changes.ts'
-import type { BookUpdate } from './book-update.ts'
 import type { Market } from './market.ts'
+
+/** Takes levels in the order in which they are sent. */
+export interface LevelList {
+  readonly market: Market
+  add(side: number, ticks: number, lots: number): void
+}
 
 /** One side, best level first; keys as in `SideLevels`. */
 export class TopSide {
@@ -36,7 +41,7 @@ export class TopView {
   }
 
   /** The whole window, bids first. */
-  addAll(update: BookUpdate): void {
+  addAll(update: LevelList): void {
     for (let side = BID; side <= ASK; side++) {
       const { count, keys, lots } = this.sides[side]!
       for (let i = 0; i < count; i++) update.add(side, Math.abs(keys[i]!), lots[i]!)
@@ -44,7 +49,7 @@ export class TopView {
   }
 
   /** Moves to the market's present book and adds the changes to `update`: bids, then asks. */
-  advance(update: BookUpdate): void {
+  advance(update: LevelList): void {
     const { market } = update
     for (let side = BID; side <= ASK; side++) {
       const window = this.sides[side]!
