@@ -754,6 +754,8 @@ class BitfinexSession implements Session, BookCheck {
     }
     const owner = typeof chanId === 'number' ? this.owners.get(chanId) : undefined
     if (owner !== undefined && owner < 0) {
+      // Refused for now, and asked for again behind the maintenance.
+      if (this.inMaintenance) return
       // It cannot be left: it is gone already.
       return this.unsubscribed(chanId)
     }

@@ -13,6 +13,10 @@ export interface ReadEvent {
   readonly epoch: number
   readonly seq: number
   readonly nonce: number | undefined
+  /** The exchange's time in ms; -1: it said none. */
+  readonly timestamp: number
+  /** Levels a side that a snapshot claims to be the best ones; 0: all that there are. */
+  readonly depth: number
   readonly reason: string | undefined
   readonly part: number
   readonly parts: number
@@ -38,6 +42,8 @@ export function readEvent(text: string): ReadEvent {
     epoch: json.epoch,
     seq: json.seq,
     nonce: json.nonce,
+    timestamp: json.timestamp ?? -1,
+    depth: json.depth ?? 0,
     reason: json.reason,
     part: json.part ?? 0,
     parts: json.parts ?? 1,
@@ -75,6 +81,9 @@ export class ConsumerBook {
   epoch = -1
   seq = -1
   nonce: number | undefined = undefined
+  /** See `ReadEvent`; `depth` of the last snapshot. */
+  timestamp = -1
+  depth = 0
   /** An `invalid` of the running epoch was read: only a higher epoch helps. */
   #ended = false
   #bids: TextLevels = []
@@ -101,9 +110,17 @@ export class ConsumerBook {
     return 'heartbeat'
   }
 
+  get bidCount(): number {
+    return this.#bids.length
+  }
+
+  get askCount(): number {
+    return this.#asks.length
+  }
+
   /** The book as one text, best levels first: compares equal exactly when the books do. */
-  text(): string {
-    return bookText(this.#bids, this.#asks)
+  text(depth = 0): string {
+    return bookText(this.#bids, this.#asks, depth)
   }
 
   #snapshot(event: ReadEvent): Verdict {
@@ -126,6 +143,8 @@ export class ConsumerBook {
     this.#asks = asks.slice()
     this.seq = event.seq
     this.nonce = event.nonce
+    this.timestamp = event.timestamp
+    this.depth = event.depth
     this.valid = true
     return 'loaded'
   }
@@ -140,6 +159,7 @@ export class ConsumerBook {
     for (const level of event.asks) place(this.#asks, level, 1)
     this.seq = event.seq
     this.nonce = event.nonce
+    this.timestamp = event.timestamp
     return 'applied'
   }
 }

@@ -19,6 +19,10 @@ export interface NetworkFaults {
   refuse: number
   /** The attempt to connect is never answered. */
   hang: number
+  /** A GET that is never answered. */
+  httpLost?: number
+  /** One that takes seconds. */
+  httpSlow?: number
 }
 
 export const NO_NETWORK_FAULTS: NetworkFaults = {
@@ -45,12 +49,14 @@ export interface NetworkObserver {
   lost(socket: number): void
   /** A frame was delivered behind at least one that never came. */
   gap(socket: number): void
+  /** The worker does not get the frames of this socket as the exchange sent them. */
+  harmed(socket: number): void
 }
 
 export class SimulatedNetwork {
   faults: NetworkFaults = NO_NETWORK_FAULTS
-  /** The socket whose frame is being delivered; -1 outside of it. */
-  delivering = -1
+  /** The socket that is telling its owner that it is open; -1 outside of it. */
+  opening = -1
   /** Sockets so far. */
   connects = 0
   /** Added to the latency of every frame, microseconds. */
@@ -62,7 +68,7 @@ export class SimulatedNetwork {
   readonly tally: Tally
   readonly observer: NetworkObserver
   readonly #accept: (socket: SimulatedSocket) => ServerEnd | undefined
-  readonly #open = new Set<SimulatedSocket>()
+  readonly #open = new Map<number, SimulatedSocket>()
 
   /** `accept` gives undefined when the exchange does not want the connection. */
   constructor(
@@ -80,9 +86,9 @@ export class SimulatedNetwork {
   }
 
   /** A worker's socket; `isAlive` says whether there is still somebody to tell. */
-  openSocket(events: SocketEvents, isAlive: () => boolean): SimulatedSocket {
-    const socket = new SimulatedSocket(this, this.connects++, events, isAlive)
-    this.#open.add(socket)
+  openSocket(url: string, events: SocketEvents, isAlive: () => boolean): SimulatedSocket {
+    const socket = new SimulatedSocket(this, this.connects++, url, events, isAlive)
+    this.#open.set(socket.id, socket)
     if (this.random.chance(this.faults.hang)) {
       this.tally.count('connect hang')
       return socket
@@ -98,18 +104,23 @@ export class SimulatedNetwork {
     return socket
   }
 
+  /** Not closed, as far as the worker knows. */
+  isOpen(socket: number): boolean {
+    return this.#open.has(socket)
+  }
+
   /** Every socket breaks at once. */
   breakAll(): void {
-    for (const socket of [...this.#open]) socket.break()
+    for (const socket of [...this.#open.values()]) socket.break()
   }
 
   /** The worker's process died: the kernel closes its sockets. */
   abandonAll(): void {
-    for (const socket of [...this.#open]) socket.hangUp()
+    for (const socket of [...this.#open.values()]) socket.hangUp()
   }
 
   forget(socket: SimulatedSocket): void {
-    this.#open.delete(socket)
+    this.#open.delete(socket.id)
   }
 
   latencyUs(): number {
@@ -124,9 +135,12 @@ type State = 'connecting' | 'open' | 'closed'
 /** Both ends of one connection: the worker's as `Socket`, the exchange's by `transmit` and `end`. */
 export class SimulatedSocket implements Socket {
   readonly id: number
+  readonly url: string
   bufferedBytes = 0
   /** Nothing passes any more, or something the worker sent was kept from the exchange. */
   disturbed = false
+  /** Something that the exchange sent came late, or not as it was sent. */
+  hindered = false
   readonly #network: SimulatedNetwork
   readonly #events: SocketEvents
   readonly #isAlive: () => boolean
@@ -142,11 +156,13 @@ export class SimulatedSocket implements Socket {
   constructor(
     network: SimulatedNetwork,
     id: number,
+    url: string,
     events: SocketEvents,
     isAlive: () => boolean,
   ) {
     this.#network = network
     this.id = id
+    this.url = url
     this.#events = events
     this.#isAlive = isAlive
   }
@@ -196,7 +212,10 @@ export class SimulatedSocket implements Socket {
       if (this.#state !== 'connecting') return
       this.#state = 'open'
       this.#network.tally.trace(() => `socket ${this.id} open`)
-      if (this.#isAlive()) this.#events.opened()
+      if (!this.#isAlive()) return
+      this.#network.opening = this.id
+      this.#events.opened()
+      this.#network.opening = -1
     })
   }
 
@@ -215,17 +234,23 @@ export class SimulatedSocket implements Socket {
       this.disturbed = true
       return
     }
-    if (random.chance(faults.drop)) return tally.count('frame dropped')
+    if (random.chance(faults.drop)) {
+      this.#harm()
+      return tally.count('frame dropped')
+    }
     if (random.chance(faults.cut)) {
+      this.#harm()
       tally.count('frame cut')
       bytes = bytes.slice(0, random.int(0, bytes.length - 1))
       sequence = -1
     }
     if (random.chance(faults.delay)) {
+      this.hindered = true
       tally.count('frames delayed')
       this.#downUs = Math.max(this.#downUs, clock.timeUs) + random.int(20_000, 3_000_000)
     }
     if (random.chance(faults.reorder)) {
+      this.#harm()
       tally.count('frame reordered')
       const behindUs = this.#network.latencyUs() + random.int(1_000, 400_000)
       clock.after(behindUs, () => this.#deliver(bytes, sequence))
@@ -234,10 +259,28 @@ export class SimulatedSocket implements Socket {
     const copy = random.chance(faults.duplicate) ? bytes.slice() : undefined
     this.#down(() => this.#deliver(bytes, sequence))
     if (copy === undefined) return
+    this.#harm()
     tally.count('frame duplicated')
     const deliverCopy = (): void => this.#deliver(copy, sequence)
     if (random.chance(0.5)) this.#down(deliverCopy)
     else clock.after(this.#network.latencyUs() + random.int(1_000, 400_000), deliverCopy)
+  }
+
+  /** A protocol ping, behind the frames sent before; the worker's socket answers by itself. */
+  ping(answered: () => void): void {
+    if (this.#silent || this.#state === 'closed') return
+    const { clock } = this.#network
+    this.#down(() => {
+      if (this.#silent || this.#state !== 'open') return
+      clock.after(this.#network.latencyUs(), () => {
+        if (!this.#silent) answered()
+      })
+    })
+  }
+
+  #harm(): void {
+    this.hindered = true
+    this.#network.observer.harmed(this.id)
   }
 
   /** The exchange ends the connection, behind the frames it sent before. */
@@ -306,9 +349,7 @@ export class SimulatedSocket implements Socket {
     network.tally.trace(() =>
       `socket ${this.id} < ${new TextDecoder().decode(bytes).slice(0, 220)}`
     )
-    network.delivering = this.id
     this.#events.received(bytes)
-    network.delivering = -1
     // The receiver owns them for the call only; what it kept would now be wrong.
     bytes.fill(0x2e)
     if (sequence < 0) return

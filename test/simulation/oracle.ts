@@ -19,11 +19,32 @@ import { bookText, ConsumerBook, type ReadEvent, readEvent } from './consumer.ts
 import type { ExchangeHost } from './exchange.ts'
 import type { NetworkObserver, SimulatedNetwork } from './network.ts'
 import type { Tally } from './tally.ts'
+import type { Witness } from './witness.ts'
+
+/** Where a record with a book came from. */
+interface Source {
+  /** -1 until it is known. */
+  socket: number
+  connection: number
+  readonly pushedUs: number
+  /** How often it was handed over, and stored. */
+  pushed: number
+  stored: number
+  /** Frames of its socket did not arrive as they were sent. */
+  harmed: boolean
+  /** What it was found to be; -1: not looked at yet. */
+  version: number
+}
 
 /** What the log holds of one run of a symbol. */
 interface EpochAccount {
-  /** Connection of the exchange that brought its first snapshot; -1: none was seen. */
-  connection: number
+  /** Socket that the run is on now; -1: none was seen. */
+  socket: number
+  /** Of the newest book that was stored; -1: none was. */
+  version: number
+  /** Where that one came from. */
+  source: Source | undefined
+  timestamp: number
   /** Highest seq stored. */
   last: number
   /** Its `invalid` was stored. */
@@ -31,7 +52,6 @@ interface EpochAccount {
   /** The sink reported a loss: what follows may leave a hole. */
   holes: boolean
   readonly seen: Set<number>
-  readonly values: Set<string>
 }
 
 interface SymbolAccount {
@@ -41,13 +61,26 @@ interface SymbolAccount {
   /** What the feed handed to the sink last. */
   pushedEpoch: number
   pushedValid: boolean
+  /** Books handed over by nobody's word: their sources are known when the running event is over. */
+  readonly unclear: { readonly epoch: number; readonly source: Source }[]
   /** The last epoch of workers that are gone. */
   orphanedEpoch: number
+  /** The socket that it was on last; -1: none yet. */
+  socket: number
 }
 
 export interface OracleOptions {
   readonly symbols: readonly PlannedSymbol[]
+  /** Levels a side; 0 = full. */
   readonly depth: number
+  /** Nonces tell which state a book is in. */
+  readonly numbered: boolean
+  /** A lost frame makes all books of its connection suspect. */
+  readonly byConnection: boolean
+  /** Levels a side that are proven whatever happened to frames; Infinity: all. */
+  readonly provenDepth: number
+  /** Books may end before the exchange's do. */
+  readonly finite: boolean
   readonly publish: 'delta' | 'book'
   /** Bound on what waits in the sink. */
   readonly queueBytesMax: number
@@ -56,6 +89,16 @@ export interface OracleOptions {
 }
 
 const decoder = new TextDecoder()
+/** Of a record that was handed over by nobody. */
+const NO_SOURCE: Source = {
+  socket: -1,
+  connection: -1,
+  pushedUs: 0,
+  pushed: 0,
+  stored: 0,
+  harmed: true,
+  version: -1,
+}
 
 export class Oracle implements NetworkObserver {
   /** Records stored. */
@@ -67,12 +110,20 @@ export class Oracle implements NetworkObserver {
   readonly #accounts = new Map<string, SymbolAccount>()
   readonly #consumers: Map<string, ConsumerBook>[] = []
   readonly #replicas = new Map<string, Replica>()
+  readonly #witness: Witness
+  /** By record value. */
+  readonly #sources = new Map<string, Source>()
+  /** What the books of consumers were made of last. */
+  readonly #latest = new Map<ConsumerBook, Source>()
+  readonly #harmed = new Set<number>()
+  #unclear = 0
   #deaths = 0
   #exchange: ExchangeHost | undefined
   #network: SimulatedNetwork | undefined
 
-  constructor(options: OracleOptions, tally: Tally) {
+  constructor(options: OracleOptions, witness: Witness, tally: Tally) {
     this.#options = options
+    this.#witness = witness
     this.#tally = tally
     for (const planned of options.symbols) {
       this.#accounts.set(planned.symbol, {
@@ -81,7 +132,9 @@ export class Oracle implements NetworkObserver {
         epochMax: -1,
         pushedEpoch: -1,
         pushedValid: false,
+        unclear: [],
         orphanedEpoch: -1,
+        socket: -1,
       })
     }
     this.join([])
@@ -99,7 +152,7 @@ export class Oracle implements NetworkObserver {
     const consumer = new Map<string, ConsumerBook>()
     for (const symbol of this.#accounts.keys()) consumer.set(symbol, new ConsumerBook())
     this.#consumers.push(consumer)
-    for (const record of records) this.#consume(consumer, readEvent(record.value))
+    for (const { value } of records) this.#consume(consumer, readEvent(value), value)
   }
 
   /** A record was stored. */
@@ -124,7 +177,7 @@ export class Oracle implements NetworkObserver {
       return this.#tally.violation(`${event.symbol} in partition ${record.partition}`)
     }
     this.#audit(account, event, record)
-    for (const consumer of this.#consumers) this.#consume(consumer, event)
+    for (const consumer of this.#consumers) this.#consume(consumer, event, record.value)
     const replica = this.#replicas.get(event.symbol)
     if (replica !== undefined) this.#compare(replica, event, record.value)
   }
@@ -182,9 +235,11 @@ export class Oracle implements NetworkObserver {
     }
     const broken = record.late || run.holes
     if (type !== 'invalid') {
-      // A checkpoint repeats a seq, but never a record: it is published at a time of its own.
-      if (run.values.has(record.value)) this.#tally.violation(`${what}: stored twice`)
-      run.values.add(record.value)
+      // A checkpoint repeats a seq, but no record, unless both were made in the same moment.
+      const source = this.#sources.get(record.value)
+      if (source !== undefined && ++source.stored > source.pushed) {
+        this.#tally.violation(`${what}: stored twice`)
+      }
     }
     if (type === 'snapshot' && run.seen.has(seq)) {
       if (seq !== run.last && !broken) {
@@ -210,12 +265,14 @@ export class Oracle implements NetworkObserver {
     let run = account.epochs.get(epoch)
     if (run === undefined) {
       run = {
-        connection: -1,
+        socket: -1,
+        version: -1,
+        source: undefined,
+        timestamp: -1,
         last: -1,
         ended: false,
         holes: false,
         seen: new Set(),
-        values: new Set(),
       }
       account.epochs.set(epoch, run)
     }
@@ -224,7 +281,7 @@ export class Oracle implements NetworkObserver {
 
   // ---- what consumers hold
 
-  #consume(consumer: Map<string, ConsumerBook>, event: ReadEvent): void {
+  #consume(consumer: Map<string, ConsumerBook>, event: ReadEvent, value: string): void {
     const book = consumer.get(event.symbol)!
     const before = book.valid && event.type === 'snapshot' && event.epoch === book.epoch &&
         event.seq === book.seq && event.parts === 1
@@ -233,21 +290,134 @@ export class Oracle implements NetworkObserver {
     const verdict = book.receive(event)
     if (verdict !== 'loaded' && verdict !== 'applied') return
     const account = this.#accounts.get(event.symbol)!
-    const what = `${event.symbol} epoch ${book.epoch} seq ${book.seq} nonce ${book.nonce}`
+    const source = this.#sources.get(value) ?? NO_SOURCE
+    this.#latest.set(book, source)
+    const what = `${event.symbol} epoch ${book.epoch} seq ${book.seq}` +
+      (book.nonce === undefined ? '' : ` nonce ${book.nonce}`)
     const text = book.text()
     if (before !== undefined && before !== text) {
       return this.#tally.violation(`${what}: checkpoint [${text}] differs from [${before}]`)
     }
-    if (book.nonce === undefined) return this.#tally.violation(`${what}: no nonce`)
-    const { connection } = this.#run(account, book.epoch)
-    const { wireSymbol } = account.planned
-    const { depth } = this.#options
-    const truth = this.#exchange!.truthAt(wireSymbol, connection, book.nonce, depth)
     this.compared++
-    if (truth === text) return
-    if (this.#exchange!.exchange.isTainted(wireSymbol, connection, book.nonce)) return
+    const isFirst = consumer === this.#consumers[0]
+    const run = this.#run(account, book.epoch)
+    const problem = this.#options.numbered
+      ? this.#numberedProblem(account, book, source, isFirst ? run : undefined)
+      : this.#unnumberedProblem(account, book, source, isFirst ? run : undefined)
+    if (problem !== undefined) return this.#tally.violation(`${what} ${problem}`)
+    if (verdict === 'loaded') this.#checkClaim(account, book, source, what)
+  }
+
+  /** What is wrong with a book whose nonce says which one it is. */
+  #numberedProblem(
+    account: SymbolAccount,
+    book: ConsumerBook,
+    source: Source,
+    run: EpochAccount | undefined,
+  ): string | undefined {
+    if (book.nonce === undefined) return 'has no nonce'
+    const exchange = this.#exchange!
+    const { symbol } = account.planned
+    const { connection } = source
+    const version = exchange.versionAt(symbol, connection, book.nonce)
+    source.version = version
+    if (run !== undefined) {
+      if (version >= 0 && version < run.version && !this.#mayStepBack(run, book, source)) {
+        return `goes back to version ${version} from ${run.version}`
+      }
+      this.#advance(run, version, book, source)
+    }
+    if (this.#equals(symbol, book, version, this.#options.depth)) return undefined
+    if (exchange.exchange.isTainted(symbol, connection, book.nonce)) return undefined
+    if (exchange.isUnchecked(symbol, connection, book.nonce, source.pushedUs)) return undefined
+    const truth = exchange.textAt(symbol, version, this.#options.depth)
+    return `is valid but wrong: has [${book.text()}], true on connection ${connection} is ` +
+      `version ${version}: [${truth}]`
+  }
+
+  /** The same where nothing is numbered: it is one of the exchange's, and no older than the last. */
+  #unnumberedProblem(
+    account: SymbolAccount,
+    book: ConsumerBook,
+    source: Source,
+    run: EpochAccount | undefined,
+  ): string | undefined {
+    if (book.nonce !== undefined) return 'has a nonce'
+    const exchange = this.#exchange!
+    const { symbol } = account.planned
+    const { depth: wanted, provenDepth } = this.#options
+    let depth = wanted
+    if (source.harmed && provenDepth < (wanted === 0 ? Infinity : wanted)) depth = provenDepth
+    const text = book.text(depth)
+    // A frame that comes again late brings back what a checksum once proved.
+    const mayReturn = (source.harmed && provenDepth < Infinity) ||
+      (run !== undefined && this.#mayStepBack(run, book, source))
+    let from = run?.version ?? source.version
+    if (mayReturn && exchange.versionOf(symbol, text, depth, Math.max(0, from)) < 0) from = 0
+    const version = exchange.versionOf(symbol, text, depth, Math.max(0, from))
+    if (version < 0) {
+      const any = exchange.versionOf(symbol, text, depth, 0)
+      return any < 0
+        ? `is valid but wrong: [${text}] was never true; now it is ` +
+          `[${exchange.textAt(symbol, exchange.exchange.version(symbol), depth)}]`
+        : `goes back to version ${any} from ${from}: [${text}]`
+    }
+    if (run !== undefined) {
+      this.#advance(run, version, book, source)
+      source.version = version
+    }
+    return undefined
+  }
+
+  #advance(run: EpochAccount, version: number, book: ConsumerBook, source: Source): void {
+    run.version = version
+    run.source = source
+    run.timestamp = book.timestamp
+  }
+
+  /**
+   * When a socket takes over and nothing but times can be compared, its book may lack what the old
+   * one has told of the same moment.
+   */
+  #mayStepBack(run: EpochAccount, book: ConsumerBook, source: Source): boolean {
+    const isComparable = this.#options.numbered && !this.#options.byConnection
+    return !isComparable && run.source !== undefined && run.source.socket !== source.socket &&
+      book.timestamp >= run.timestamp
+  }
+
+  /** All that the consumer holds is true, and nothing is missing in between. */
+  #equals(symbol: string, book: ConsumerBook, version: number, depth: number): boolean {
+    const exchange = this.#exchange!
+    const text = book.text()
+    if (exchange.textAt(symbol, version, depth) === text) return true
+    if (!this.#options.finite || version < 0) return false
+    const truth = exchange.bookAt(symbol, version, 0)
+    if (truth === undefined) return false
+    const { bids, asks } = truth
+    return bookText(bids.slice(0, book.bidCount), asks.slice(0, book.askCount)) === text
+  }
+
+  /** A snapshot has as many levels as it claims, or all. */
+  #checkClaim(account: SymbolAccount, book: ConsumerBook, source: Source, what: string): void {
+    const { finite, depth } = this.#options
+    if (!finite) {
+      const claimed = book.depth
+      if (claimed !== depth) {
+        this.#tally.violation(`${what} claims ${claimed} levels, ${depth} were asked for`)
+      }
+      return
+    }
+    const { version } = source
+    const truth = version < 0
+      ? undefined
+      : this.#exchange!.bookAt(account.planned.symbol, version, book.depth)
+    if (truth === undefined) return
+    const isShort = book.bidCount < truth.bids.length || book.askCount < truth.asks.length
+    if (!isShort) return
+    if (this.#exchange!.exchange.isTainted(account.planned.symbol, 0, book.nonce ?? -1)) return
     this.#tally.violation(
-      `${what} is valid but wrong: has [${text}], true on connection ${connection}: [${truth}]`,
+      `${what} claims ${book.depth} levels, has ${book.bidCount} and ${book.askCount}, ` +
+        `there are ${truth.bids.length} and ${truth.asks.length}`,
     )
   }
 
@@ -256,20 +426,49 @@ export class Oracle implements NetworkObserver {
    * that only silence tells of are looked at with `silent`.
    */
   unfinished(silent: boolean): string | undefined {
-    const { depth } = this.#options
+    const { depth, finite } = this.#options
     const exchange = this.#exchange!
-    for (const [symbol, { planned, epochs }] of this.#accounts) {
-      const truth = exchange.truthNow(planned.wireSymbol, depth)
+    for (const [symbol, account] of this.#accounts) {
+      const isDelisted = exchange.exchange.isDelisted(symbol)
+      if (isDelisted && !silent) continue
+      const version = exchange.exchange.version(symbol)
       for (const consumer of this.#consumers) {
         const book = consumer.get(symbol)!
+        if (isDelisted) {
+          if (book.valid) return `${symbol} is delisted and still valid`
+          continue
+        }
         if (!book.valid) return `${symbol} is not valid`
-        if (book.text() === truth) continue
-        const connection = epochs.get(book.epoch)?.connection ?? -1
+        const isShort = finite && book.depth > 0 && Math.min(book.bidCount, book.askCount) <
+            Math.min(book.depth, this.#levels(symbol, version))
+        if (!isShort && this.#equals(symbol, book, version, depth)) continue
+        const { connection } = this.#latest.get(book) ?? NO_SOURCE
         // No frame will ever tell of this one; `stored` has compared it as of its nonce.
-        if (exchange.exchange.isTainted(planned.wireSymbol, connection, book.nonce!)) continue
-        if (!silent && exchange.isSilent(planned.wireSymbol, connection)) continue
+        if (exchange.exchange.isTainted(symbol, connection, book.nonce ?? -1)) continue
+        const carrier = this.#runOf(account)?.socket ?? -1
+        const connections = [connection, exchange.connectionOf(carrier)]
+        // Its last frame may be lost, and the market stands still: no other will tell.
+        const isHarmed = !this.#options.byConnection && this.#harmed.has(carrier)
+        const isSilent = isHarmed || connections.some((one) => exchange.isSilent(symbol, one))
+        if (!silent && isSilent) continue
+        const truth = exchange.textAt(symbol, version, depth)
         return `${symbol} has [${book.text()}], true is [${truth}]`
       }
+    }
+    return undefined
+  }
+
+  #levels(symbol: string, version: number): number {
+    const truth = this.#exchange!.bookAt(symbol, version, 0)
+    return truth === undefined ? 0 : Math.min(truth.bids.length, truth.asks.length)
+  }
+
+  /** In a world in which nothing went wrong: what did all the same. */
+  disturbance(): string | undefined {
+    for (const [symbol, { epochs }] of this.#accounts) {
+      if (this.#exchange!.exchange.isDelisted(symbol)) continue
+      if (epochs.size !== 1) return `${symbol} has had ${epochs.size} epochs`
+      for (const [epoch, { ended }] of epochs) if (ended) return `${symbol} epoch ${epoch} ended`
     }
     return undefined
   }
@@ -319,23 +518,79 @@ export class Oracle implements NetworkObserver {
       account.pushedEpoch = Math.max(account.pushedEpoch, epoch)
       return
     }
-    const { delivering } = this.#network!
-    const subscriber = this.#exchange!.subscriberOf(planned.wireSymbol)
-    const socket = delivering >= 0 ? delivering : subscriber
-    const connection = this.#exchange!.connectionOf(socket)
-    const run = this.#run(account, epoch)
     if (epoch < account.pushedEpoch) {
       this.#tally.violation(
         `${planned.symbol} epoch ${epoch}: begun after epoch ${account.pushedEpoch}`,
       )
-    } else if (epoch > account.pushedEpoch) run.connection = connection
-    else if (run.connection !== connection) {
-      this.#tally.violation(
-        `${planned.symbol} epoch ${epoch}: goes on over connection ${connection}, ` +
-          `it began on ${run.connection}`,
-      )
     }
+    const value = decoder.decode(bytes)
+    const source: Source = this.#sources.get(value) ?? {
+      ...NO_SOURCE,
+      pushedUs: this.#network!.clock.timeUs,
+      harmed: false,
+    }
+    source.pushed++
+    this.#sources.set(value, source)
     account.pushedEpoch = Math.max(account.pushedEpoch, epoch)
+    const { speaking } = this.#witness
+    if (speaking >= 0) {
+      this.#clear(account)
+      this.#attribute(account, epoch, source, speaking)
+    } else {
+      account.unclear.push({ epoch, source })
+      this.#unclear++
+    }
+  }
+
+  /** The socket that the symbol's published book comes from now is `socket`. */
+  #attribute(account: SymbolAccount, epoch: number, source: Source, socket: number): void {
+    const { symbol } = account.planned
+    const run = this.#run(account, epoch)
+    if (run.socket > socket) {
+      this.#tally.violation(
+        `${symbol} epoch ${epoch}: goes back to socket ${socket}, it was on ${run.socket}`,
+      )
+    } else if (run.socket >= 0 && run.socket < socket) {
+      this.#tally.count('run handed over')
+    }
+    run.socket = socket
+    account.socket = socket
+    source.socket = socket
+    source.connection = this.#exchange!.connectionOf(socket)
+    source.harmed = this.#harmed.has(socket)
+  }
+
+  /** Those that nobody spoke for are of the socket that had the book, or took it over. */
+  #clear(account: SymbolAccount): void {
+    if (account.unclear.length === 0) return
+    for (const { epoch, source } of account.unclear) {
+      this.#attribute(account, epoch, source, this.#carrier(account, epoch))
+    }
+    this.#unclear -= account.unclear.length
+    account.unclear.length = 0
+  }
+
+  #carrier(account: SymbolAccount, epoch: number): number {
+    const run = this.#run(account, epoch)
+    const before = run.socket >= 0 ? run.socket : account.socket
+    if (before >= 0 && this.#network!.isOpen(before)) return before
+    const next = this.#successor(account, before)
+    return next >= 0 ? next : before
+  }
+
+  #successor(account: SymbolAccount, socket: number): number {
+    const network = this.#network!
+    return this.#witness.successor(account.planned.symbol, socket, (one) => network.isOpen(one))
+  }
+
+  #runOf(account: SymbolAccount): EpochAccount | undefined {
+    return account.epochs.get(account.pushedEpoch)
+  }
+
+  /** An event and all that it set off are over. */
+  settled(): void {
+    if (this.#unclear === 0) return
+    for (const account of this.#accounts.values()) this.#clear(account)
   }
 
   /** The sink says that it lost something of the running epoch. */
@@ -349,6 +604,7 @@ export class Oracle implements NetworkObserver {
   /** The worker is gone without a word: what it had handed over may end anywhere. */
   killed(): void {
     for (const account of this.#accounts.values()) {
+      this.#clear(account)
       account.pushedValid = false
       account.orphanedEpoch = account.pushedEpoch
     }
@@ -356,26 +612,37 @@ export class Oracle implements NetworkObserver {
   }
 
   lost(socket: number): void {
-    this.#mustBeInvalid(socket, 'its socket is gone')
+    this.#mustBeInvalid(socket, 'its socket is gone', true)
   }
 
   gap(socket: number): void {
-    this.#mustBeInvalid(socket, 'a frame of its socket is missing')
+    if (this.#options.byConnection) {
+      this.#mustBeInvalid(socket, 'a frame of its socket is missing', false)
+    }
   }
 
-  #mustBeInvalid(socket: number, why: string): void {
-    const connection = this.#exchange!.connectionOf(socket)
-    if (connection < 0) return
+  harmed(socket: number): void {
+    this.#harmed.add(socket)
+  }
+
+  /** `isReplaceable`: unless another socket has taken the book over. */
+  #mustBeInvalid(socket: number, why: string, isReplaceable: boolean): void {
     for (const [symbol, account] of this.#accounts) {
-      if (!account.pushedValid) continue
-      if (account.epochs.get(account.pushedEpoch)?.connection !== connection) continue
+      this.#clear(account)
+      const next = isReplaceable ? this.#successor(account, socket) : -1
+      const run = this.#runOf(account)
+      if (next >= 0) {
+        if (account.socket === socket) account.socket = next
+        if (run?.socket === socket) run.socket = next
+      }
+      if (!account.pushedValid || run?.socket !== socket) continue
       this.#tally.violation(`${symbol} epoch ${account.pushedEpoch} stays valid: ${why}`)
     }
   }
 
   // ---- at any time
 
-  check(stats: SinkStats, violations: number): void {
+  check(stats: SinkStats, broken: string | undefined): void {
     // The bound, one frame's records in flight of being judged, and one `invalid` a stream.
     const bound = this.#options.queueBytesMax * 2 + 20_000
     if (stats.queuedBytes > bound) {
@@ -384,7 +651,7 @@ export class Oracle implements NetworkObserver {
     if (stats.queuedBytes < 0 || stats.queuedRecords < 0) {
       this.#tally.violation(`queue: ${stats.queuedRecords} records, ${stats.queuedBytes} bytes`)
     }
-    if (violations > 0) this.#tally.violation(`${violations} rules of the exchange were broken`)
+    if (broken !== undefined) this.#tally.violation(`a rule of the exchange was broken, ${broken}`)
   }
 }
 

@@ -3,7 +3,13 @@ import type { LevelChanges } from '../../src/core/changes.ts'
 import type { ObfeedError } from '../../src/core/errors.ts'
 import type { InvalidReason } from '../../src/core/event.ts'
 import type { Instrument, PlannedSymbol } from '../../src/core/instrument.ts'
-import type { Adapter, Session, SessionOutput, SessionStats } from '../../src/exchanges/adapter.ts'
+import {
+  type Adapter,
+  depthOf,
+  type Session,
+  type SessionOutput,
+  type SessionStats,
+} from '../../src/exchanges/adapter.ts'
 import type { PartitionBatch, Wire, WireProducer } from '../../src/kafka/wire.ts'
 import {
   type EventKind,
@@ -267,25 +273,237 @@ function opening(Mutant: Open): (adapter: Adapter) => Adapter {
   })
 }
 
+/** An adapter of whose sessions parts are replaced. */
+function altered(
+  alterOutput: (output: SessionOutput) => Partial<SessionOutput>,
+  alterSession: (session: Session) => void = () => {},
+): (adapter: Adapter) => Adapter {
+  return (adapter) => ({
+    ...adapter,
+    open(instruments, output, depth) {
+      const session = adapter.open(instruments, {
+        send: (text) => output.send(text),
+        snapshot: (index, changes) => output.snapshot(index, changes),
+        delta: (index, changes) => output.delta(index, changes),
+        suspect: (index, reason, detail) => output.suspect(index, reason, detail),
+        refreshed: (index, changes) => output.refreshed(index, changes),
+        requestSnapshot: (index, url, weight) => output.requestSnapshot(index, url, weight),
+        retire: (detail) => output.retire(detail),
+        fail: (error) => output.fail(error),
+        ...alterOutput(output),
+      }, depth)
+      alterSession(session)
+      return session
+    },
+  })
+}
+
+/** Checksums always hold. */
+const unchecked = altered((output) => ({
+  snapshot(index, changes) {
+    changes.check = undefined
+    output.snapshot(index, changes)
+  },
+  delta(index, changes) {
+    changes.check = undefined
+    output.delta(index, changes)
+  },
+}))
+
+/** Sockets change over as soon as there is any book, however old: nothing can be compared. */
+function hasty(adapter: Adapter): Adapter {
+  const timeless = (changes: LevelChanges): LevelChanges => {
+    changes.timestampMs = -1
+    return changes
+  }
+  const blind = altered((output) => ({
+    snapshot: (index, changes) => output.snapshot(index, timeless(changes)),
+    delta: (index, changes) => output.delta(index, timeless(changes)),
+  }))
+  return { ...blind(adapter), protocol: { ...adapter.protocol, lossScope: 'connection' } }
+}
+
+const FIRST_ID = /"U":(\d+)/
+const SNAPSHOT_ID = /"lastUpdateId":(\d+)/
+
+/** The first event's `U` of this socket, by wire symbol. */
+function firstIds(session: Session): Map<string, number> {
+  const first = new Map<string, number>()
+  const received = session.received.bind(session)
+  session.received = (frame, receivedUs) => {
+    const text = decoder.decode(frame)
+    const symbol = /"s":"([^"]+)"/.exec(text)?.[1]
+    const id = FIRST_ID.exec(text)?.[1]
+    if (symbol !== undefined && id !== undefined && !first.has(symbol)) {
+      first.set(symbol, Number(id))
+    }
+    received(frame, receivedUs)
+  }
+  return first
+}
+
+/** Whatever snapshot comes, it is taken to end where the first event begins. */
+function anySnapshot(adapter: Adapter): Adapter {
+  return {
+    ...adapter,
+    open(instruments, output, depth) {
+      const session = adapter.open(instruments, output, depth)
+      const first = firstIds(session)
+      const answered = session.snapshotReceived!.bind(session)
+      session.snapshotReceived = (index, body, receivedUs) => {
+        const from = first.get(instruments[index]!.wireSymbol)
+        const id = SNAPSHOT_ID.exec(body)?.[1]
+        const isOld = from !== undefined && id !== undefined && Number(id) < from - 1
+        const changed = isOld ? body.replace(SNAPSHOT_ID, `"lastUpdateId":${from - 1}`) : body
+        answered(index, changed, receivedUs)
+      }
+      return session
+    },
+  }
+}
+
+/** The next socket goes on from its first event, wherever the old one stands. */
+function anySplice(adapter: Adapter): Adapter {
+  return {
+    ...adapter,
+    open(instruments, output, depth) {
+      const session = adapter.open(instruments, output, depth)
+      const first = firstIds(session)
+      const splice = session.splice!.bind(session)
+      session.splice = (index, nonce) => {
+        if (splice(index, nonce)) return true
+        const from = first.get(instruments[index]!.wireSymbol)
+        return from !== undefined && from - 1 > nonce && splice(index, from - 1)
+      }
+      return session
+    },
+  }
+}
+
+/** A newer snapshot is taken as it is, without what has changed since. */
+function forgetful(adapter: Adapter): Adapter {
+  return {
+    ...adapter,
+    open(instruments, output, depth) {
+      let levels = Infinity
+      const alter = altered((real) => ({
+        refreshed(index, changes) {
+          changes.count = Math.min(changes.count, levels)
+          real.refreshed(index, changes)
+        },
+      }))
+      const session = alter(adapter).open(instruments, output, depth)
+      const answered = session.snapshotReceived!.bind(session)
+      session.snapshotReceived = (index, body, receivedUs) => {
+        const { bids = [], asks = [] } = JSON.parse(body)
+        levels = bids.length + asks.length
+        answered(index, body, receivedUs)
+      }
+      return session
+    },
+  }
+}
+
+/** Every update follows whatever came before it. */
+const unchained = altered(() => ({}), (session) => {
+  const last = new Map<string, string>()
+  const received = session.received.bind(session)
+  session.received = (frame, receivedUs) => {
+    const text = decoder.decode(frame)
+    const instrument = /"instId":"([^"]+)"/.exec(text)?.[1]
+    const id = /"seqId":(\d+)/.exec(text)?.[1]
+    if (instrument === undefined || id === undefined) return received(frame, receivedUs)
+    const before = last.get(instrument)
+    last.set(instrument, id)
+    const isUpdate = before !== undefined && text.includes('"action":"update"')
+    const changed = isUpdate ? text.replace(/"prevSeqId":\d+/, `"prevSeqId":${before}`) : text
+    received(encoder.encode(changed), receivedUs)
+  }
+})
+
+/** Asks for a lost book at every frame until it comes, as fast as it can. */
+function impatient(adapter: Adapter): Adapter {
+  return {
+    ...adapter,
+    limits: { ...adapter.limits, framesPerSecond: 1000 },
+    open(instruments, output, depth) {
+      const lost = new Set<number>()
+      const alter = altered((real) => ({
+        suspect(index, reason, detail) {
+          lost.add(index)
+          real.suspect(index, reason, detail)
+        },
+        snapshot(index, changes) {
+          lost.delete(index)
+          real.snapshot(index, changes)
+        },
+      }), (session) => {
+        const received = session.received.bind(session)
+        session.received = (frame, receivedUs) => {
+          received(frame, receivedUs)
+          for (const index of lost) session.resync(index)
+        }
+      })
+      return alter(adapter).open(instruments, output, depth)
+    },
+  }
+}
+
+export interface PlantedBug {
+  readonly planted: Planted
+  /** Absent: worlds of all exchanges find it. */
+  readonly exchange?: string
+  /** The first seed of those that must find it. */
+  readonly from?: number
+}
+
 /** By name, as `scripts/worlds --bug NAME` takes them. */
-export const PLANTED: Readonly<Record<string, Planted>> = {
-  'skip-sequence-check': { adapter: opening(BlindSession) },
-  'publish-after-gap': { adapter: opening(StubbornSession) },
-  'resend-as-new': { wire: (wire) => new ResendingWire(wire) },
-  'keep-epoch': { sink: (sink) => new OneEpochSink(sink) },
-  'forget-epoch-floor': { epochFloor: () => 1 },
-  'mute-successor': { sink: (sink) => new MuteSuccessorSink(sink) },
-  'hide-disconnect': { sink: (sink) => new QuietSink(sink) },
+export const PLANTED: Readonly<Record<string, PlantedBug>> = {
+  'skip-sequence-check': { exchange: 'coinbase', planted: { adapter: opening(BlindSession) } },
+  'publish-after-gap': { exchange: 'coinbase', planted: { adapter: opening(StubbornSession) } },
+  'resend-as-new': { planted: { wire: (wire) => new ResendingWire(wire) } },
+  'keep-epoch': { planted: { sink: (sink) => new OneEpochSink(sink) } },
+  'forget-epoch-floor': { planted: { epochFloor: () => 1 } },
+  'mute-successor': { planted: { sink: (sink) => new MuteSuccessorSink(sink) } },
+  'hide-disconnect': { planted: { sink: (sink) => new QuietSink(sink) } },
+  'skip-checksum': { exchange: 'kraken', planted: { adapter: unchecked } },
+  'skip-checksum-frame': { exchange: 'bitfinex', from: 38, planted: { adapter: unchecked } },
+  'keep-beyond-window': {
+    exchange: 'kraken',
+    planted: {
+      adapter: (adapter) => ({
+        ...adapter,
+        depth: (wanted) => ({ ...depthOf(adapter, wanted), kept: Infinity }),
+      }),
+    },
+  },
+  'skip-chain': { exchange: 'okx', planted: { adapter: unchained } },
+  'resync-storm': { exchange: 'bybit', planted: { adapter: impatient } },
+  'join-any-snapshot': { exchange: 'binance', from: 18, planted: { adapter: anySnapshot } },
+  'splice-anywhere': { exchange: 'binance', planted: { adapter: anySplice } },
+  'refresh-without-changes': { exchange: 'binance', from: 33, planted: { adapter: forgetful } },
+  'adopt-behind': { exchange: 'bybit', from: 10, planted: { adapter: hasty } },
+  'ignore-retirement': {
+    exchange: 'okx',
+    from: 32,
+    planted: { adapter: altered(() => ({ retire: () => {} })) },
+  },
+}
+
+export interface Regression extends PlantedBug {
+  readonly seed: number
+  readonly exchange: string
 }
 
 /** Bugs that worlds found in the product, planted again, each with a seed that finds it. */
-export const REGRESSIONS: Readonly<Record<string, { readonly seed: number; planted: Planted }>> = {
+export const REGRESSIONS: Readonly<Record<string, Regression>> = {
   /**
    * The clock was set back, a symbol began a run, and its worker was killed before it told: the
    * next life, told only of the epochs it had heard of, began the same epoch again.
    */
   'reported-epoch-floor': {
     seed: 309,
+    exchange: 'coinbase',
     planted: { epochFloor: (_floor, reported) => reported },
   },
   /**
@@ -293,7 +511,8 @@ export const REGRESSIONS: Readonly<Record<string, { readonly seed: number; plant
    * a subscription that was over, so it stood still until its silence told.
    */
   'unlisted-subscription': {
-    seed: 30964,
+    seed: 35293,
+    exchange: 'coinbase',
     planted: { adapter: opening(ListlessSession) },
   },
 }

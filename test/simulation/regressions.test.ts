@@ -6,11 +6,12 @@ import { REGRESSIONS } from './planted.ts'
 import { runWorld } from './world.ts'
 
 describe('regressions', () => {
-  for (const [name, { seed, planted }] of Object.entries(REGRESSIONS)) {
+  for (const [name, { seed, exchange, planted }] of Object.entries(REGRESSIONS)) {
     test(`${name}, seed ${seed}`, async () => {
-      const now = await runWorld(seed)
-      assert.equal(now.failure, undefined, `./scripts/worlds --seeds 1 --from ${seed}`)
-      const then = await runWorld(seed, { planted })
+      const now = await runWorld(seed, { exchange })
+      const replay = `./scripts/worlds --seeds 1 --from ${seed} --exchange ${exchange}`
+      assert.equal(now.failure, undefined, replay)
+      const then = await runWorld(seed, { exchange, planted })
       assert.ok(
         then.failure !== undefined,
         `seed ${seed} does not find it any more, the worlds have changed; find another with ` +

@@ -1,7 +1,7 @@
 /** `scripts/worlds`: runs any number of worlds and prints a line that replays the first that fails. */
 import { parseArgs } from 'node:util'
-import { PLANTED, REGRESSIONS } from './planted.ts'
-import { runWorld } from './world.ts'
+import { PLANTED, type PlantedBug, REGRESSIONS } from './planted.ts'
+import { exchangeOf, EXCHANGES, runWorld } from './world.ts'
 
 function integer(text: string, flag: string): number {
   const value = Number(text)
@@ -12,8 +12,9 @@ function integer(text: string, flag: string): number {
   return value
 }
 
-function replayLine(seed: number, bug: string | undefined): string {
-  return `./scripts/worlds --seeds 1 --from ${seed}` + (bug === undefined ? '' : ` --bug ${bug}`)
+function replayLine(seed: number, exchange: string, bug: string | undefined): string {
+  return `./scripts/worlds --seeds 1 --from ${seed} --exchange ${exchange}` +
+    (bug === undefined ? '' : ` --bug ${bug}`)
 }
 
 function flags() {
@@ -24,13 +25,15 @@ function flags() {
         from: { type: 'string', default: '1' },
         verbose: { type: 'boolean', default: false },
         bug: { type: 'string' },
+        exchange: { type: 'string' },
       },
     }).values
   } catch (error) {
     console.error(
       `${
         (error as Error).message
-      }\nusage: ./scripts/worlds [--seeds N] [--from S] [--verbose] [--bug NAME]`,
+      }\nusage: ./scripts/worlds [--seeds N] [--from S] [--exchange X] ` +
+        '[--verbose] [--bug NAME]',
     )
     process.exit(64)
   }
@@ -41,10 +44,16 @@ async function main(): Promise<number> {
   const seeds = integer(values.seeds, 'seeds')
   const from = integer(values.from, 'from')
   const { bug } = values
-  const planted = bug === undefined ? undefined : PLANTED[bug] ?? REGRESSIONS[bug]?.planted
+  const bugs: Readonly<Record<string, PlantedBug>> = { ...PLANTED, ...REGRESSIONS }
+  const planted = bug === undefined ? undefined : bugs[bug]?.planted
   if (bug !== undefined && planted === undefined) {
-    const names = Object.keys({ ...PLANTED, ...REGRESSIONS }).join(', ')
+    const names = Object.keys(bugs).join(', ')
     console.error(`--bug is "${bug}", expected one of ${names}`)
+    process.exit(64)
+  }
+  const exchange = values.exchange ?? bugs[bug ?? '']?.exchange
+  if (exchange !== undefined && !EXCHANGES.includes(exchange)) {
+    console.error(`--exchange is "${exchange}", expected one of ${EXCHANGES.join(', ')}`)
     process.exit(64)
   }
   const faults = new Map<string, number>()
@@ -56,6 +65,7 @@ async function main(): Promise<number> {
   const began = performance.now()
   for (let seed = from; seed < from + seeds; seed++) {
     const result = await runWorld(seed, {
+      exchange: exchange ?? exchangeOf(seed),
       ...(planted === undefined ? {} : { planted }),
       ...(values.verbose ? { trace: (line) => console.log(line) } : {}),
     })
@@ -66,7 +76,7 @@ async function main(): Promise<number> {
     for (const [kind, count] of result.faults) faults.set(kind, (faults.get(kind) ?? 0) + count)
     if (result.failure !== undefined) {
       failures++
-      console.log(replayLine(seed, bug) + `   # ${result.failure}`)
+      console.log(replayLine(seed, result.exchange, bug) + `   # ${result.failure}`)
     }
   }
   const seconds = (performance.now() - began) / 1000

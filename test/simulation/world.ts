@@ -5,11 +5,13 @@
 import { EpochFloor } from '../../src/agent/epochs.ts'
 import type { Environment } from '../../src/core/environment.ts'
 import type { PlannedSymbol } from '../../src/core/instrument.ts'
+import { type Adapter, depthOf } from '../../src/exchanges/adapter.ts'
 import { adapters } from '../../src/exchanges/index.ts'
-import type { Adapter } from '../../src/exchanges/adapter.ts'
 import { Feed } from '../../src/feed/feed.ts'
 import { Publisher } from '../../src/kafka/publisher.ts'
 import type { Wire } from '../../src/kafka/wire.ts'
+import { parseSymbol, type ProductSpec } from '../../src/simulator/products.ts'
+import { type Twin, twins } from '../../src/simulator/registry.ts'
 import type { Sink } from '../../src/sinks/sink.ts'
 import { type BrokerFaults, SimulatedCluster, type SimulatedWire } from './broker.ts'
 import { Random, VirtualClock } from './clock.ts'
@@ -17,7 +19,19 @@ import { VirtualEnvironment } from './environment.ts'
 import { ExchangeHost, type SubscribeFaults } from './exchange.ts'
 import { type NetworkFaults, SimulatedNetwork } from './network.ts'
 import { Oracle } from './oracle.ts'
+import { shallow } from './shallow.ts'
 import { Tally } from './tally.ts'
+import { Witness } from './witness.ts'
+
+/** The exchanges that worlds are made of. */
+export const EXCHANGES: readonly string[] = Object.keys(twins)
+  .filter((name) => Object.hasOwn(adapters, name))
+  .sort()
+
+/** The exchange of a seed. */
+export function exchangeOf(seed: number): string {
+  return EXCHANGES[seed % EXCHANGES.length]!
+}
 
 /** Seams at which a test may plant a bug; absent: the product as it is. */
 export interface Planted {
@@ -33,6 +47,7 @@ export interface Planted {
 
 export interface WorldResult {
   readonly seed: number
+  readonly exchange: string
   /** The first rule broken. */
   readonly failure: string | undefined
   readonly events: number
@@ -45,16 +60,28 @@ export interface WorldResult {
 }
 
 export interface WorldOptions {
+  /** Absent: `exchangeOf` the seed. */
+  readonly exchange?: string
   readonly planted?: Planted
   readonly trace?: (line: string) => void
 }
 
-const PRODUCTS = [
+/** Of the exchange that has had worlds for longest: its seeds stay what they are. */
+const COINBASE_PRODUCTS = [
   { symbol: 'BTC/USD', price: 78856.05, quoteIncrement: '0.01', baseIncrement: '0.00000001' },
   { symbol: 'DOGE/USD', price: 0.16234, quoteIncrement: '0.00001', baseIncrement: '0.1' },
   { symbol: 'ETH/EUR', price: 2601.5, quoteIncrement: '0.5', baseIncrement: '0.0001' },
   { symbol: 'SOL/USD', price: 152.31, quoteIncrement: '0.01', baseIncrement: '0.001' },
 ]
+const BASES = ['BTC', 'DOGE', 'ETH', 'SOL', 'XRP']
+/** What the exchanges call the announcement that a connection will end. */
+const RETIREMENTS: Readonly<Record<string, string>> = {
+  binance: 'shutdown',
+  bitfinex: 'restart',
+  okx: 'notice',
+}
+/** A version is one change there; more would be several frames, with books in between. */
+const ONE_BY_ONE = new Set(['bitfinex', 'bitmex'])
 const WALL_START_US = 1_795_362_721_000_000
 /** How long every book may take to be valid and current once the faults have ended. */
 const RECOVERY_US = 240e6
@@ -62,6 +89,10 @@ const RECOVERY_US = 240e6
 const SILENCE_US = 4500e6
 /** The same for books of a worker that is gone to be called invalid, whatever the exchange does. */
 const TAKEN_BACK_US = 3e6
+/** Levels a side that a checksum covers. */
+const CHECKSUM_DEPTH = 10
+/** A socket that says nothing is found out in its time, and the rest goes on from there. */
+const AFTER_SILENCE_US = 120e6
 /** The parent hears of a worker's epochs once a second. */
 const REPORT_US = 1e6
 const LOOK_US = 250_000
@@ -82,6 +113,13 @@ export async function runWorld(seed: number, options: WorldOptions = {}): Promis
 
 class World {
   readonly #seed: number
+  readonly #adapter: Adapter
+  readonly #twin: Twin
+  /** Levels a side of its REST snapshots; Infinity: as many as it sends. */
+  #levelsKnown = Infinity
+  /** Nothing goes wrong in this world but sockets that end after announcement. */
+  readonly #calm: boolean
+  readonly #witness: Witness
   readonly #planted: Planted
   readonly #random: Random
   readonly #clock = new VirtualClock(WALL_START_US)
@@ -106,8 +144,10 @@ class World {
   readonly #epochs = new EpochFloor()
   #epochReported = 0
   #incarnations = 0
+  #handovers = 0
   /** The running worker has not got through yet that what was published before is not valid. */
   #mustTakeBack = false
+  #steppedUs = -Infinity
   #healed = false
   #digest = 0
 
@@ -124,6 +164,7 @@ class World {
         : (line) => trace(`${(clock.timeUs / 1e6).toFixed(6)} ${line}`),
     )
     const tally = this.#tally
+    this.#witness = new Witness(tally)
     this.#depth = random.pick([1, 5, 5, 5, 8, 10, 10, 0])
     this.#publish = random.chance(0.15) ? 'book' : 'delta'
     this.#snapshotIntervalMs = random.int(2_000, 12_000)
@@ -137,15 +178,44 @@ class World {
     const partitions = random.int(1, 3)
     this.#faultsUs = random.int(10, 25) * 1e6
 
-    const products = PRODUCTS.slice(0, count)
-    this.#exchange = new ExchangeHost(clock, new Random(seed, 'exchange'), tally, {
-      symbols: products,
+    const name = options.exchange ?? exchangeOf(seed)
+    const twin = twins[name]
+    const plain = adapters[name]
+    if (twin === undefined || plain === undefined) throw new Error(`there is no ${name} here`)
+    this.#twin = twin
+    // Apart from the rest, so that what is new here leaves the old worlds as they were.
+    const kind = new Random(seed, 'kind')
+    this.#calm = kind.chance(0.15)
+    if (this.#calm) {
+      this.#publisher = { ...CALM_PUBLISHER, whenFull: this.#publisher.whenFull }
+    }
+    const isShort = kind.chance(this.#calm ? 0.9 : 0.35)
+    const isWide = kind.chance(0.25)
+    if (isWide && name !== 'coinbase') {
+      // Room for a snapshot of each.
+      const queueBytesMax = Math.max(300_000, this.#publisher.queueBytesMax)
+      this.#publisher = { ...this.#publisher, queueBytesMax }
+    }
+    const quote = kind.pick(twin.rules.listing.quotes)
+    const symbols: readonly (ProductSpec | string)[] = name === 'coinbase'
+      ? COINBASE_PRODUCTS
+      : BASES.map((base) => `${base}/${quote}`).filter((symbol) => {
+        const parts = parseSymbol(symbol)!
+        return parts.base !== parts.quote && twin.rules.listing.wireSymbol(parts) !== undefined
+      })
+    const levels = random.int(10, 40)
+    this.#exchange = new ExchangeHost(clock, new Random(seed, 'exchange'), tally, twin, {
+      symbols: symbols.slice(0, count),
       seed,
-      levels: random.int(10, 40),
+      // Beyond what some windows hold.
+      levels: isWide && name !== 'coinbase' ? kind.pick([60, 120, 240]) : levels,
       rate: random.int(6, 24),
       updates: random.int(1, 5),
       skew: random.pick([0, 0.7]),
       history: 2048,
+      pushMs: ONE_BY_ONE.has(name) ? 0 : kind.pick([0, 0, 0, 100]),
+      // A snapshot from before the subscription is one that has to be asked for again.
+      ...(this.#calm ? { restLag: { older: 0, newer: 2 } } : {}),
     })
     this.#symbols = this.#exchange.exchange.products.map((product) => ({
       symbol: product.symbol,
@@ -154,17 +224,37 @@ class World {
       sizeDecimals: product.sizeDecimals,
       partition: random.int(0, partitions - 1),
     }))
-    const split = random.int(0, count - 1)
+    const split = random.int(0, this.#symbols.length - 1)
     this.#connections = split === 0
       ? [this.#symbols]
       : [this.#symbols.slice(0, split), this.#symbols.slice(split)]
-    this.#oracle = new Oracle({
-      symbols: this.#symbols,
-      depth: this.#depth,
-      publish: this.#publish,
-      queueBytesMax: this.#publisher.queueBytesMax,
-      replicas: seed % 4 === 0,
-    }, tally)
+    const { connectsPerSecond } = plain.limits
+    const lifetimeMs = Math.max(
+      kind.int(5_000, 15_000),
+      (1500 * this.#connections.length) / connectsPerSecond,
+    )
+    this.#adapter = isShort ? { ...plain, limits: { ...plain.limits, lifetimeMs } } : plain
+    const { protocol } = plain
+    // Not so few that they are used up before more can be asked for.
+    const levelsKnown = this.#depth + (this.#calm ? 30 : kind.int(2, 8))
+    if (protocol.snapshot === 'rest' && this.#depth > 0 && kind.chance(0.6)) {
+      this.#levelsKnown = levelsKnown
+    }
+    this.#oracle = new Oracle(
+      {
+        symbols: this.#symbols,
+        depth: depthOf(this.#cut(plain), this.#depth).view,
+        numbered: protocol.loss === 'sequence' || protocol.loss === 'both',
+        byConnection: protocol.lossScope === 'connection',
+        provenDepth: protocol.loss === 'checksum' ? CHECKSUM_DEPTH : Infinity,
+        finite: protocol.snapshot === 'rest',
+        publish: this.#publish,
+        queueBytesMax: this.#publisher.queueBytesMax,
+        replicas: seed % 4 === 0,
+      },
+      this.#witness,
+      tally,
+    )
     this.#cluster = new SimulatedCluster(clock, new Random(seed, 'broker'), tally, {
       brokers: random.int(2, 3),
       partitions,
@@ -178,23 +268,32 @@ class World {
     )
     this.#oracle.attach(this.#exchange, this.#network)
     tally.trace(() =>
-      `world ${seed}: depth ${this.#depth}, publish ${this.#publish}, snapshots every ` +
+      `world ${seed} of ${name}: depth ${this.#depth}, publish ${this.#publish}, snapshots every ` +
       `${this.#snapshotIntervalMs} ms, ${JSON.stringify(this.#publisher)}, ` +
       this.#connections.map((list) => list.map((one) => `${one.symbol}@${one.partition}`).join(' '))
-        .join(' | ')
+        .join(' | ') +
+      (isShort ? `, lifetime ${Math.round(lifetimeMs)} ms` : '') +
+      (this.#calm ? ', calm' : '')
     )
   }
 
   async live(): Promise<void> {
     this.#startWorker()
-    this.#scheduleFaults()
+    if (this.#calm) this.#scheduleCalm()
+    else {
+      this.#scheduleFaults()
+      this.#scheduleMore()
+    }
     this.#every(REPORT_US, () => this.#report())
     this.#every(LOOK_US, () => this.#look())
     await this.#run(this.#faultsUs, () => false)
     this.#heal()
     await this.#run(this.#clock.timeUs + 2e6, () => false)
     this.#exchange.pause()
-    await this.#recover(RECOVERY_US, false)
+    if (this.#adapter.protocol.snapshot === 'rest') this.#exchange.nudge()
+    const silenceUs = this.#adapter.limits.staleMs * 1000 + AFTER_SILENCE_US
+    await this.#recover(Math.max(RECOVERY_US, silenceUs), false)
+    this.#checkCalm()
     await this.#recover(SILENCE_US, true)
     await this.#succeed()
     if (this.#ended) return
@@ -205,6 +304,7 @@ class World {
     for (const { kind } of this.#exchange.exchange.declared) this.#tally.count(`exchange: ${kind}`)
     return {
       seed: this.#seed,
+      exchange: this.#twin.rules.exchange,
       failure: this.#tally.failure,
       events: this.#clock.events,
       virtualS: this.#clock.timeUs / 1e6,
@@ -231,7 +331,8 @@ class World {
     const worker = this.#worker
     if (worker === undefined) return
     const { stats } = worker.sink
-    this.#oracle.check(stats, this.#exchange.violations)
+    this.#oracle.settled()
+    this.#oracle.check(stats, this.#exchange.broken)
     if (!this.#mustTakeBack || !stats.connected || stats.queuedRecords > 0) return
     this.#mustTakeBack = false
     const orphan = this.#oracle.orphan()
@@ -247,6 +348,10 @@ class World {
     })
   }
 
+  #cut(adapter: Adapter): Adapter {
+    return this.#levelsKnown === Infinity ? adapter : shallow(adapter, this.#levelsKnown)
+  }
+
   // ---- the worker and what the parent does for it
 
   #startWorker(): void {
@@ -256,7 +361,10 @@ class World {
       clock,
       new Random(this.#seed, `worker ${number}`),
       this.#network,
+      (url) => this.#exchange.rest(url),
     )
+    this.#exchange.workerStarted()
+    this.#handovers = 0
     const wire = this.#cluster.connect()
     const publisher = new Publisher(
       this.#publisher,
@@ -265,11 +373,11 @@ class World {
     )
     const watched = this.#oracle.watch(publisher)
     const sink = planted.sink?.(watched) ?? watched
-    const adapter = adapters['coinbase']!
+    const planned = planted.adapter?.(this.#adapter) ?? this.#adapter
     const floor = this.#epochs.begin(clock.nowUs() / 1000, clock.timeUs / 1000)
     const feed = new Feed(
       {
-        adapter: planted.adapter?.(adapter) ?? adapter,
+        adapter: this.#witness.watch(this.#cut(planned), () => this.#network.opening),
         plan: { id: 0, connections: this.#connections, budgetShare: 1 },
         depth: this.#depth,
         publish: this.#publish,
@@ -320,6 +428,8 @@ class World {
     if (stats !== undefined) {
       this.#epochReported = stats.epochMax
       this.#epochs.reported(stats.epochMax)
+      const handovers = stats.reconnects['lifetime'] ?? 0
+      for (; this.#handovers < handovers; this.#handovers++) this.#tally.count('handover')
     }
     this.#epochs.clock(this.#clock.nowUs() / 1000, this.#clock.timeUs / 1000)
   }
@@ -349,9 +459,26 @@ class World {
     const { connected, queuedRecords } = worker.sink.stats
     if (!connected || queuedRecords > 0) return `${queuedRecords} records wait in the sink`
     for (const { symbol, state } of worker.feed.stats.books) {
-      if (state !== 'live') return `${symbol} is ${state} in the worker`
+      if (state !== 'live' && !this.#exchange.exchange.isDelisted(symbol)) {
+        return `${symbol} is ${state} in the worker`
+      }
     }
     return this.#oracle.unfinished(silent)
+  }
+
+  /** Where nothing else went wrong, a socket that is replaced in time disturbs nobody. */
+  #checkCalm(): void {
+    const worker = this.#worker
+    if (!this.#calm || this.#ended || worker === undefined) return
+    const disturbance = this.#oracle.disturbance()
+    if (disturbance !== undefined) this.#tally.violation(`${disturbance} in a calm world`)
+    // A socket that has nothing to subscribe any more may be closed.
+    const { exchange } = this.#exchange
+    if (exchange.products.some(({ symbol }) => exchange.isDelisted(symbol))) return
+    for (const [reason, count] of Object.entries(worker.feed.stats.reconnects)) {
+      if (reason === 'lifetime') continue
+      this.#tally.violation(`${count} sockets were lost (${reason}) in a calm world`)
+    }
   }
 
   /** In some worlds the worker dies once more, and its successor does not reach the exchange. */
@@ -423,14 +550,22 @@ class World {
     }
     // A quiet beginning, so that the worlds do not all spend their time on the first subscription.
     const quietUs = random.chance(0.5) ? 0 : random.int(1, 4) * 1e6
+    const isHonest = this.#adapter.protocol.loss !== 'none'
+    const isRest = this.#adapter.protocol.snapshot === 'rest'
     this.#clock.after(quietUs, () => {
-      this.#network.faults = network
+      // What nothing can prove must not be.
+      this.#network.faults = isHonest
+        ? { ...this.#network.faults, ...network }
+        : { ...this.#network.faults, ...network, drop: 0, duplicate: 0, reorder: 0 }
       this.#cluster.faults = broker
       this.#exchange.subscribeFaults = subscribe
       for (const kind of ['wrong-snapshot', 'crossed', 'stall'] as const) {
         const probability = some(random, 0.15, kind === 'wrong-snapshot' ? 0.3 : 0.01)
         if (probability === 0) continue
-        const variant = random.chance(0.5) ? 'missing' : 'stale'
+        const variant = random.chance(0.5) && isHonest ? 'missing' : 'stale'
+        // What crosses may be gone when the snapshot and what came meanwhile are one book. And a
+        // subscription that is never given up is never made anew, on the same socket.
+        if (isRest) continue
         this.#exchange.exchange.inject({ kind, probability, count: 5, variant })
       }
     })
@@ -453,6 +588,67 @@ class World {
           if (!this.#healed && !this.#ended) strike()
         })
       }
+    }
+  }
+
+  /** What the worlds of one exchange alone did not have. */
+  #scheduleMore(): void {
+    const random = new Random(this.#seed, 'more faults')
+    const { exchange } = this.#exchange
+    this.#clock.after(random.int(0, 3_000_000), () => {
+      if (this.#healed) return
+      this.#network.faults = {
+        ...this.#network.faults,
+        httpLost: some(random, 0.3, 0.5),
+        httpSlow: some(random, 0.4, 0.8),
+      }
+      for (const kind of Object.keys(this.#twin.rules.faults ?? {})) {
+        if (!random.chance(0.4)) continue
+        exchange.inject({ kind, everyMs: random.int(1_000, 12_000), count: random.int(1, 3) })
+      }
+      if (this.#twin.rules.hasChecksum === true && random.chance(0.4)) {
+        exchange.inject({
+          kind: 'wrong-snapshot',
+          probability: 0.4,
+          count: random.int(1, 5),
+          variant: 'missing',
+        })
+      }
+      if (random.chance(0.3)) {
+        this.#restErrors(random)
+        exchange.inject({ kind: 'rest-lag', probability: 0.3, count: random.int(1, 6) })
+      }
+      if (random.chance(0.1)) this.#delist(random)
+    })
+  }
+
+  #restErrors(random: Random): void {
+    const variant = random.pick(['429', '418', '500', '503', 'timeout'])
+    const fault = { kind: 'rest-error', probability: 0.5, count: random.int(1, 6), variant }
+    this.#exchange.exchange.inject(fault)
+  }
+
+  #delist(random: Random): void {
+    const { symbol } = random.pick(this.#exchange.exchange.products)
+    this.#exchange.exchange.inject({ kind: 'delist', symbol, after: random.int(0, 100) })
+  }
+
+  /** Only what a worker can be prepared for: it must not show. */
+  #scheduleCalm(): void {
+    const random = new Random(this.#seed, 'calm')
+    const { exchange } = this.#exchange
+    const retirement = RETIREMENTS[this.#twin.rules.exchange]
+    if (retirement !== undefined && random.chance(0.5)) {
+      this.#clock.after(random.int(3_000_000, 12_000_000), () => {
+        exchange.inject({ kind: retirement, count: random.int(1, 2) })
+      })
+    }
+    if (random.chance(0.3)) this.#restErrors(random)
+    if (random.chance(0.3)) this.#delist(random)
+    for (let n = random.int(0, 3); n > 0; n--) {
+      this.#clock.after(random.int(500_000, this.#faultsUs), () => {
+        if (!this.#healed) this.#slowLine(random)
+      })
     }
   }
 
@@ -497,6 +693,10 @@ class World {
   }
 
   #stepClock(random: Random): void {
+    // The parent looks at the clock now and then: two steps in between would escape it.
+    const now = this.#clock.timeUs
+    if (now - this.#steppedUs < REPORT_US) return
+    this.#steppedUs = now
     this.#tally.count('clock stepped')
     const reach = random.pick([5_000, 1_000_000, 60_000_000, 3_600_000_000])
     this.#clock.wallOffsetUs += random.int(-reach, reach)
@@ -538,6 +738,15 @@ const HEALED_NETWORK: NetworkFaults = {
   halfOpen: 0,
   refuse: 0,
   hang: 0,
+  httpLost: 0,
+  httpSlow: 0,
+}
+
+/** Never short of room. */
+const CALM_PUBLISHER = {
+  queueBytesMax: 1_000_000,
+  queueAgeMsMax: 30_000,
+  deliveryTimeoutMs: 30_000,
 }
 
 /** 0, or with the given chance something up to `most`, small values as likely as large ones. */
