@@ -770,6 +770,13 @@ class BitfinexSession implements Session, BookCheck {
     }
     const isAsked = this.phases[index] === ASKED
     if (code === ALREADY_SUBSCRIBED && (!isAsked || this.repeats[index] > 0)) return
+    if (code === ALREADY_SUBSCRIBED && !this.inMaintenance) {
+      return this.giveUp(
+        'E_SUBSCRIBE',
+        `Bitfinex has a channel for ${this.instruments[index].wireSymbol} already (${quoted}), ` +
+          'expected that it was left; its number is not known any more, so the connection is replaced',
+      )
+    }
     if (isAsked) this.phases[index] = NONE
     if (this.inMaintenance) return
     const { wireSymbol } = this.instruments[index]

@@ -551,7 +551,8 @@ describe('errors', () => {
     const first = open()
     first.session.opened()
     give(first.session, dup)
-    assert.deepEqual(first.listener.failures.map(({ symbol }) => symbol), ['BTCUSD'])
+    // A channel that nobody here knows can only be left with its socket.
+    assert.deepEqual(first.listener.failures.map(({ scope }) => scope), ['connection'])
   })
 
   test('too many channels: says what to do', () => {

@@ -449,6 +449,12 @@ function impatient(adapter: Adapter): Adapter {
   }
 }
 
+/** Stays on its socket until the exchange ends it. */
+function stubborn(adapter: Adapter): Adapter {
+  const { lifetimeMs: _, ...limits } = adapter.limits
+  return { ...altered(() => ({ retire: () => {} }))(adapter), limits }
+}
+
 export interface PlantedBug {
   readonly planted: Planted
   /** Absent: worlds of all exchanges find it. */
@@ -483,11 +489,7 @@ export const PLANTED: Readonly<Record<string, PlantedBug>> = {
   'splice-anywhere': { exchange: 'binance', planted: { adapter: anySplice } },
   'refresh-without-changes': { exchange: 'binance', from: 33, planted: { adapter: forgetful } },
   'adopt-behind': { exchange: 'bybit', from: 10, planted: { adapter: hasty } },
-  'ignore-retirement': {
-    exchange: 'okx',
-    from: 32,
-    planted: { adapter: altered(() => ({ retire: () => {} })) },
-  },
+  'ignore-retirement': { exchange: 'bitfinex', planted: { adapter: stubborn } },
 }
 
 export interface Regression extends PlantedBug {

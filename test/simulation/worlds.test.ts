@@ -5,7 +5,7 @@ import { adapters } from '../../src/exchanges/index.ts'
 import { PLANTED } from './planted.ts'
 import { exchangeOf, EXCHANGES, runWorld } from './world.ts'
 
-const WORLDS = Number(process.env['OBFEED_WORLDS'] ?? 450)
+const WORLDS = Number(process.env['OBFEED_WORLDS'] ?? 360)
 const PER_TEST = 90
 /** A planted bug is found within so many worlds. */
 const FOUND_WITHIN = 200
@@ -29,7 +29,7 @@ describe('worlds', () => {
     })
   }
 
-  test('every kind of fault strikes', { skip: WORLDS < 450 }, () => {
+  test('every kind of fault strikes', { skip: WORLDS < 360 }, () => {
     assert.deepEqual(FAULTS.filter((kind) => !seen.has(kind)), [])
     // What exchanges have of their own, and what their adapters do about it.
     const other = [...seen].filter((kind) => !FAULTS.includes(kind))
