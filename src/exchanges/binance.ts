@@ -281,12 +281,19 @@ class Line {
     this.log = undefined
     this.refreshing = false
     this.ahead = undefined
-    this.repeats = 0
     this.misfits = 0
+  }
+
+  /** What repeats while there is no book counts on, however often one is asked for. */
+  unlive(state: typeof SUSPECT | typeof SYNCING): void {
+    this.drop()
+    if (this.state === LIVE) this.repeats = 0
+    this.state = state
   }
 
   live(at: number, joined: boolean, timestampMs: number): void {
     this.drop()
+    this.repeats = 0
     this.state = LIVE
     this.at = at
     this.joined = joined
@@ -355,8 +362,7 @@ class BinanceSession implements Session {
     const sending: number[] = []
     for (const index of indexes) {
       const line = this.lines[index]
-      line.drop()
-      line.state = SYNCING
+      line.unlive(SYNCING)
       // A subscription may have ended in silence; only an answer shows that it has not.
       if (!line.heard) line.confirmed = false
       line.heard = false
@@ -603,17 +609,16 @@ class BinanceSession implements Session {
       }
       return
     }
-    if (line.state === SYNCING) {
-      changes.receivedUs = receivedUs
-      if (last <= seen) {
-        this.stats.duplicates++
-        if (++line.repeats <= REPEATS_MAX) return
-        line.seen = last
-      }
-      line.repeats = 0
-      this.keep(line)
-      this.confirm(index, line)
+    if (last <= seen) {
+      this.stats.duplicates++
+      if (++line.repeats <= REPEATS_MAX) return
+      line.seen = last
     }
+    line.repeats = 0
+    if (line.state !== SYNCING) return
+    changes.receivedUs = receivedUs
+    this.keep(line)
+    this.confirm(index, line)
   }
 
   /** Into the log; what it does not follow is of no use any more. */
@@ -655,8 +660,7 @@ class BinanceSession implements Session {
   }
 
   private lose(index: number, line: Line, detail: string): void {
-    line.drop()
-    line.state = SUSPECT
+    line.unlive(SUSPECT)
     this.output.suspect(index, 'gap', detail)
   }
 
@@ -819,8 +823,7 @@ class BinanceSession implements Session {
     }
     for (const index of refused) {
       const line = this.lines[index]
-      line.drop()
-      line.state = SUSPECT
+      line.unlive(SUSPECT)
       line.confirmed = false
       const { symbol, wireSymbol } = this.instruments[index]
       this.output.fail(

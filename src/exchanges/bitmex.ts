@@ -316,6 +316,12 @@ class BitmexSession implements Session {
       const own = tables[2 * index + side]
       let heldSide = side
       let held = own
+      // The delete that must have been between them did not come.
+      if (action === 'insert' && tables[2 * index + (side === BID ? ASK : BID)].prices.has(id)) {
+        return `insert of id ${id}, which ${
+          this.instruments[index].wireSymbol
+        } has on the other side`
+      }
       if (!own.prices.has(id) && action !== 'insert' && action !== 'partial') {
         heldSide = side === BID ? ASK : BID
         held = tables[2 * index + heldSide]

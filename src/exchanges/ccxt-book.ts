@@ -86,6 +86,13 @@ export class FollowedBook {
     this.asks.prices.clear()
   }
 
+  /** Nothing is noted any more until it is looked at again. */
+  ignore(): void {
+    this.isWhole = true
+    this.bids.prices.clear()
+    this.asks.prices.clear()
+  }
+
   /** Forgets what lies beyond the depth, as the exchange does. */
   truncate(): void {
     if (this.depth === Infinity) return

@@ -229,9 +229,16 @@ export class Lane {
     const spawn = exchange.spawn
     exchange.spawn = (method, ...values) => {
       // Told of only after an answer from the exchange; the book is wrong from here on.
-      const { handleCheckSumError } = exchange as { readonly handleCheckSumError?: unknown }
+      const { handleCheckSumError, loadOrderBook } = exchange as {
+        readonly handleCheckSumError?: unknown
+        readonly loadOrderBook?: unknown
+      }
       if (method !== undefined && method === handleCheckSumError) {
         this.#lose(this.#watched.get(String(values[1])), 'checksum', 'the checksum does not match')
+      }
+      // Changes of a lost book go on to come, and each would have its snapshot asked for again.
+      if (method !== undefined && method === loadOrderBook) {
+        if (this.#watched.get(String(values[2]))?.state === LOST) return Promise.resolve()
       }
       return spawn.call(exchange, method, ...values)
     }
@@ -427,8 +434,9 @@ export class Lane {
    * Finds out which symbols an error is about: those that its promise, its text or the message
    * before it names, else those that are being subscribed. Nobody: the whole lane.
    */
-  #failed(error: unknown, hash?: string, group = this.#pending()): void {
+  #failed(error: unknown, hash?: string, asked?: readonly Watched[]): void {
     if (this.isDead) return
+    const group = asked ?? this.#pending()
     const name = error instanceof Error ? error.name : ''
     const text = textOf(error)
     if (isLimit(name, text)) {
@@ -439,14 +447,23 @@ export class Lane {
     if (found.length === 0) found = this.#named(text)
     if (found.length === 0) found = this.#named(searched(this.#message))
     const waiting = group.filter(({ state }) => state === WAITING)
-    if (found.length === 0 && waiting.length === 0) {
-      // The promise of symbols that were told of one by one, else nobody's.
-      if (!group.some(({ state }) => state === LOST)) this.#disconnected(text)
+    const isNobodys = found.length === 0 && waiting.length === 0
+    // Of symbols that were told of one by one, the promise comes last and is nobody's.
+    if (isNobodys && !group.some(({ state }) => state === LOST)) {
+      this.#disconnected(text)
       return
     }
+    const kind = kindOf(name, text)
+    if (found.length === 0 && asked === undefined && (kind === 'gap' || kind === 'checksum')) {
+      // No refusal: what could not be taken in may have been a change of any live book.
+      for (const watched of this.#watched.values()) {
+        if (watched.state === LIVE) this.#lose(watched, kind, text)
+      }
+    }
+    if (isNobodys) return
     const isBatch = this.#options.batches && group.length > 1
     if (found.length === 0 && !isBatch) found = waiting
-    for (const watched of found) this.#lose(watched, kindOf(name, text), text)
+    for (const watched of found) this.#lose(watched, kind, text)
     if (this.isDead || !isBatch || group.some(({ state }) => state === LIVE)) return
     // The message that was refused had asked for the others as well.
     const rest = group.filter(({ state }) => state === WAITING)
@@ -481,6 +498,7 @@ export class Lane {
 
   #retire(watched: Watched): void {
     watched.state = LOST
+    watched.book?.ignore()
     watched.bids.clear()
     watched.asks.clear()
   }

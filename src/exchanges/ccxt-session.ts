@@ -198,13 +198,19 @@ function textOf(value: unknown): string {
   return typeof value === 'string' ? value : 'no reason given'
 }
 
-/** The scaled price farthest from the other side; NaN for a side without an exact one. */
+/** The scaled price farthest from the other side; NaN for a side without levels. */
 function worst(levels: readonly LevelText[], sign: 1 | -1, decimals: number): number {
   let found: string | undefined
+  let beyond = NaN
   for (const [text] of levels) {
     const price = canonicalDecimal(text)!
-    if (Number.isNaN(scaledFromText(price, decimals))) continue
-    if (found === undefined || sign * compareDecimals(price, found) > 0) found = price
+    if (Number.isNaN(scaledFromText(price, decimals))) {
+      // The next one that is exact, outwards: a horizon of none would claim the whole side.
+      const next = sign * Math.ceil(sign * Number(price) * 10 ** decimals)
+      if (!(sign * next <= sign * beyond)) beyond = next
+    } else if (found === undefined || sign * compareDecimals(price, found) > 0) {
+      found = price
+    }
   }
-  return found === undefined ? NaN : scaledFromText(found, decimals)
+  return found === undefined ? beyond : scaledFromText(found, decimals)
 }

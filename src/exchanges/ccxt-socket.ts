@@ -152,8 +152,9 @@ export class CcxtPseudoSocket implements Socket, LaneOwner {
       this.emit({ t: 'limited', m: message })
       return
     }
-    if (lane !== this.#main) {
-      const { places } = lane
+    const { places } = lane
+    // The first one may serve nobody any more, while others have its symbols.
+    if (lane !== this.#main || (places.length === 0 && this.#lanes.size > 1)) {
       this.#drop(lane)
       for (const { index: i, generation: g } of places) {
         this.emit({ t: 'lost', i, g, r: 'disconnect', m: message })

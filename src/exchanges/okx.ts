@@ -328,8 +328,10 @@ class OkxSession implements Session {
   /** The frame is decoded: into `changes` its levels, into the fields beside it all the rest. */
   private deliver(index: number, receivedUs: number): void {
     const state = this.states[index]
+    // Two requests were under way: the answer to the later one is believed like that to the first.
+    const isAnswer = this.isSnapshot && this.isAsked(index)
     if (this.isSnapshot ? state === SUSPECT : state !== LIVE) return
-    if (state === LIVE && !this.follows(index)) return
+    if (state === LIVE && !isAnswer && !this.follows(index)) return
     const changes = this.changes
     changes.timestampMs = this.timestampMs
     changes.receivedUs = receivedUs
@@ -349,7 +351,6 @@ class OkxSession implements Session {
     this.lastSequence[index] = this.sequence
     this.lastText[index] = this.sequenceText
     if (this.isSnapshot) {
-      if (this.snapshots[index] > 0) this.snapshots[index]--
       this.states[index] = LIVE
       this.output.snapshot(index, changes)
     } else {
@@ -357,10 +358,15 @@ class OkxSession implements Session {
     }
   }
 
+  /** A snapshot came, whatever becomes of it. True: a request had still to bring one. */
+  private isAsked(index: number): boolean {
+    if (this.snapshots[index] === 0) return false
+    this.snapshots[index]--
+    return true
+  }
+
   /** The book is live. True: the frame is the next one, else it must not be used. */
   private follows(index: number): boolean {
-    // Two requests were under way: the answer to the later one is believed like that to the first.
-    if (this.isSnapshot && this.snapshots[index] > 0) return true
     const last = this.lastSequence[index]
     const { sequence, previous } = this
     if ((last === NO_SEQUENCE) !== (sequence === NO_SEQUENCE)) {
@@ -420,8 +426,9 @@ class OkxSession implements Session {
       return
     }
     const problem = this.decode(action, data, this.instruments[index])
-    if (problem === undefined) this.deliver(index, receivedUs)
-    else if (this.states[index] !== SUSPECT) this.lose(index, `unreadable frame: ${problem}`)
+    if (problem === undefined) return this.deliver(index, receivedUs)
+    if (action === 'snapshot') this.isAsked(index)
+    if (this.states[index] !== SUSPECT) this.lose(index, `unreadable frame: ${problem}`)
   }
 
   /** Fills `changes` and the fields beside it; returns what is wrong with the message. */

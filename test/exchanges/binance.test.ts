@@ -418,6 +418,41 @@ describe('steps', () => {
     }
   })
 
+  test('6, 8: numbers that begin anew are found out while refreshes fail', () => {
+    for (const adapter of both) {
+      const client = Client.live(adapter)
+      for (let i = 0; i < 33; i++) {
+        assert.deepEqual(client.suspects, [])
+        if (i % 8 === 0) {
+          client.session.refresh!(0)
+          for (let k = 0; k < 5; k++) client.snapshot(10 + i)
+        }
+        client.event([10 + i, 10 + i, 9 + i])
+      }
+      assert.deepEqual(client.suspects, [[0, 'gap']])
+    }
+  })
+
+  test('6, 3: a lost symbol whose numbers begin anew comes back', () => {
+    for (const adapter of both) {
+      for (const isHeardWhileLost of [false, true]) {
+        const client = Client.live(adapter)
+        client.event([150, 151, 149])
+        let u = 10
+        const few = () => {
+          for (let i = 0; i < 4; i++, u++) client.event([u, u, u - 1])
+        }
+        for (let cycle = 0; cycle < 10; cycle++) {
+          if (isHeardWhileLost) few()
+          client.session.resync(0)
+          if (!isHeardWhileLost) few()
+          for (let k = 0; k < 5 && client.outputs.length === 2; k++) client.snapshot(u - 1)
+        }
+        assert.deepEqual(client.outputs[2]?.[0], 'snapshot')
+      }
+    }
+  })
+
   test('7: resync asks by REST while the symbol sends, else subscribes it anew', () => {
     for (const adapter of both) {
       const client = Client.live(adapter, [BTC, ETH, instrument('X/USDT')])

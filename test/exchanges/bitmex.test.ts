@@ -152,6 +152,13 @@ describe('steps', () => {
     )
   })
 
+  test('3: an id that is inserted while the other side has it: a delete was lost', () => {
+    for (const prefix of ['', ' ']) {
+      const again = changeText('insert', [row(11, 'Sell', { size: '3', price: '32193' })])
+      assert.equal(bookAfter(prefix + again), undefined)
+    }
+  })
+
   test('3: later rows with price and times', () => {
     const { session, listener } = open(XBT)
     const stamp = (ms: number) => new Date(1_700_000_000_000 + ms).toISOString()

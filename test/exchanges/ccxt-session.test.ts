@@ -69,6 +69,15 @@ describe('the session', () => {
     assert.deepEqual(listener.horizons[0], { bid: 9850, ask: NaN })
   })
 
+  test('a side of prices with more decimals than usual has a horizon, too', () => {
+    const { listener, say } = open()
+    say({ ...snapshot, h: 1, b: [['98.50123', '1'], ['99.001', '1']], a: [['100.012345', '1']] })
+    assert.deepEqual(listener.horizons[0], { bid: 9850, ask: 10002 })
+    assert.equal(listener.realBooks[0]!.bidCount, 2)
+    assert.equal(listener.realBooks[0]!.askCount, 1)
+    assert.equal(listener.realBooks[0]!.certainDepth, 1)
+  })
+
   test('after a resync only the next generation counts', () => {
     const { session, listener, say } = open()
     say(snapshot)

@@ -3,12 +3,16 @@ import assert from 'node:assert/strict'
 import type { AddressInfo } from 'node:net'
 import { describe, test } from 'node:test'
 import { WebSocketServer } from 'ws'
+import { OrderBook } from '../../node_modules/ccxt/js/src/base/ws/OrderBook.js'
 import { scaledToText } from '../../src/core/decimal.ts'
 import { loadCcxtClass } from '../../src/exchanges/ccxt.ts'
+import type { CcxtBook, CcxtExchange, CcxtSnapshot } from '../../src/exchanges/ccxt-client.ts'
+import { Lane } from '../../src/exchanges/ccxt-lane.ts'
+import type { CcxtFrame } from '../../src/exchanges/ccxt-session.ts'
 import { until } from '../support/until.ts'
 import { bybitFixture } from './bybit.fixture.ts'
 import { CcxtClient } from './ccxt-stubs/client.ts'
-import { type Family, StubExchange } from './ccxt-stubs/exchange.ts'
+import { type Connection, type Family, StubExchange } from './ccxt-stubs/exchange.ts'
 import { bitget, cryptocom, families } from './ccxt-stubs/families.ts'
 import { coinbaseFixture } from './coinbase.fixture.ts'
 import type { Model, WireLevel } from './fixture.ts'
@@ -270,8 +274,10 @@ describe('errors', () => {
     PATIENT,
     () => {
       const deribit = families.find(({ id }) => id === 'deribit')!
+      const sockets: Connection[] = []
       const picky: Family = {
         ...deribit,
+        opened: (connection) => void sockets.push(connection),
         received(connection, text, market) {
           const { id, params } = JSON.parse(text)
           if (params.channels.length === 1 && params.channels[0].includes('BTC')) {
@@ -301,6 +307,12 @@ describe('errors', () => {
         const before = listener.outputs.length
         stub.change(0, [['bid', '900', '3']])
         await until('BTC goes on', WITHIN_MS, () => listener.outputs.length > before)
+        assert.equal(client.closed, undefined)
+        // The socket of the batch serves nobody any more.
+        sockets[0]!.send('{"jsonrpc":')
+        await until('its end', WITHIN_MS, () => stub.open === 1)
+        stub.change(0, [['bid', '900', '4']])
+        await until('BTC goes on', WITHIN_MS, () => listener.outputs.length > before + 1)
         assert.equal(client.closed, undefined)
       })
     },
@@ -363,6 +375,36 @@ describe('errors', () => {
     })
   })
 
+  test('of a symbol that is lost no snapshot is asked for any more', PATIENT, () => {
+    const kucoin = families.find(({ id }) => id === 'kucoin')!
+    const isBook = (path: string) => path.includes('level2_100') && path.includes('BTC-USDT')
+    const poor: Family = {
+      ...kucoin,
+      rest: (request, market) =>
+        isBook(request.path)
+          ? { code: '400100', msg: 'no such book' }
+          : kucoin.rest!(request, market),
+    }
+    return withWorld(poor, async ({ stub, dice, connect }) => {
+      const client = connect()
+      const { listener } = client
+      await until(() => `refused, live; ${client.troubles}`, WITHIN_MS, () => {
+        for (const index of [0, 1]) stub.change(index, someChange(dice, stub.books[index]!))
+        return listener.failures.length > 0 && listener.books[1] !== undefined
+      })
+      const asked = () => stub.requests.filter(isBook).length
+      const before = asked()
+      for (let n = 0; n < 8; n++) {
+        const { length } = listener.outputs
+        stub.change(0, someChange(dice, stub.books[0]!))
+        stub.change(1, someChange(dice, stub.books[1]!))
+        await until('the other goes on', WITHIN_MS, () => listener.outputs.length > length)
+        await new Promise((resolve) => setTimeout(resolve, 20))
+      }
+      assert.equal(asked(), before)
+    })
+  })
+
   test('nobody listens: closed, with the reason', PATIENT, async () => {
     const stub = new StubExchange(families[0]!)
     await stub.listen()
@@ -407,6 +449,115 @@ test(
       )
     }),
 )
+
+/** A ccxt exchange that does what its messages say. */
+class FakeExchange {
+  readonly id = 'fake'
+  readonly options = {}
+  readonly orderbooks: Record<string, CcxtBook> = {}
+  handleMessage(_socket: unknown, message: () => void): void {
+    message()
+  }
+  orderBook(snapshot: CcxtSnapshot = {}, depth?: number): CcxtBook {
+    return new OrderBook(snapshot, depth as undefined) as unknown as CcxtBook
+  }
+  indexedOrderBook(): void {}
+  countedOrderBook(): void {}
+  client(): void {}
+  onError(): void {}
+  onClose(): void {}
+  log(): void {}
+  spawn(): void {}
+  fetch(): void {}
+  watchOrderBook(): Promise<unknown> {
+    return new Promise(() => {})
+  }
+  async close(): Promise<void> {}
+}
+
+describe('a lane', () => {
+  const instruments = ['BTC/USDT', 'ETH/USDT', 'SOL/USDT'].map((symbol) => ({
+    symbol,
+    wireSymbol: symbol,
+    priceDecimals: 2,
+    sizeDecimals: 2,
+  }))
+
+  function start() {
+    const fake = new FakeExchange()
+    const exchange = fake as unknown as CcxtExchange
+    const frames: CcxtFrame[] = []
+    const ends: string[] = []
+    const lane = new Lane({
+      isPaused: false,
+      emit: (frame) => void frames.push(frame),
+      alive: () => {},
+      ended: (_lane, kind) => void ends.push(kind),
+      split: () => {},
+    }, {
+      row: { load: () => Promise.reject(new Error('not loaded here')) },
+      exchange,
+      places: instruments.map((instrument, index) => ({ index, instrument, generation: 0 })),
+      limit: undefined,
+      batches: false,
+      redirectSocket: (url) => url,
+      redirectRest: (url) => url,
+    })
+    lane.start()
+    const say = (message: () => void) => void exchange.handleMessage(undefined as never, message)
+    const fill = (symbol: string) =>
+      say(() => {
+        fake.orderbooks[symbol] = exchange.orderBook({ bids: [[1, 1]], asks: [[2, 1]] })
+      })
+    return { fake, lane, frames, ends, say, fill }
+  }
+
+  test('an error in a message that names nobody may have cost any live book a change', () => {
+    const { lane, frames, ends, say, fill } = start()
+    fill('BTC/USDT')
+    // The next one is being subscribed by now.
+    say(() => {
+      throw new TypeError('undefined is not an object')
+    })
+    assert.deepEqual(ends, [])
+    const lost = frames.flatMap((frame) => frame.t === 'lost' ? [[frame.i, frame.r]] : [])
+    assert.deepEqual(lost.sort(), [[0, 'gap'], [1, 'gap']])
+    lane.dispose()
+  })
+
+  test('an answer that refuses somebody says nothing of live books', () => {
+    const { lane, frames, say, fill } = start()
+    fill('BTC/USDT')
+    say(() => {
+      throw new Error('bad request')
+    })
+    const lost = frames.flatMap((frame) => frame.t === 'lost' ? [[frame.i, frame.r]] : [])
+    assert.deepEqual(lost, [[1, 'refused']])
+    lane.dispose()
+  })
+
+  test('of a lost book no prices are noted any more', () => {
+    const { fake, lane, fill, say } = start()
+    fill('BTC/USDT')
+    const book = fake.orderbooks['BTC/USDT']!
+    let noted = 0
+    const { add } = Set.prototype
+    Set.prototype.add = function (value) {
+      if (typeof value === 'number') noted++
+      return add.call(this, value)
+    }
+    try {
+      say(() => book.bids.storeArray([0.5, 1]))
+      assert.equal(noted, 1)
+      lane.mute(0)
+      for (let n = 0; n < 9; n++) say(() => book.bids.storeArray([0.1 + n / 100, 1]))
+    } finally {
+      Set.prototype.add = add
+    }
+    assert.equal(noted, 1)
+    lane.dispose()
+  })
+})
 
 describe('the same frames through both engines', () => {
   for (const fixture of [coinbaseFixture, krakenFixture, bybitFixture, okxFixture]) {

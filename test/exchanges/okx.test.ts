@@ -277,6 +277,28 @@ describe('steps', () => {
     assert.deepEqual(listener.suspects, [])
   })
 
+  test('5: an answer that was of no use has been given all the same', () => {
+    for (const isReadable of [true, false]) {
+      const { session, listener } = open(BTC)
+      session.opened()
+      const good = snapshot(100)
+      if (isReadable) {
+        // Lost before its snapshot comes.
+        give(session, update(-1, 1).replace('"bids":[]', '"bids":7'), good)
+      } else {
+        give(session, good.replace('"bids":[', '"bids":[7,'))
+      }
+      assert.deepEqual(reasons(listener), [[0, 'gap']])
+      session.resync(0)
+      give(session, snapshot(200), update(200, 201), snapshot(200))
+      assert.deepEqual(listener.outputs.map(({ kind, nonce }) => [kind, nonce]), [
+        ['snapshot', 200],
+        ['delta', 201],
+      ])
+      assert.deepEqual(reasons(listener), [[0, 'gap'], [0, 'gap']], 'nobody asked for another one')
+    }
+  })
+
   test('5: what was refused is asked for without an unsubscribe', () => {
     const { session, listener } = open(BTC, ETH)
     session.opened()
