@@ -87,7 +87,9 @@ export class SlidingWindow {
 
   take(nowMs: number, weight = 1): void {
     if (this.#limit === Infinity) return
-    this.#spent.push({ atMs: nowMs, weight })
+    // One that is above the limit takes as many windows as it weighs.
+    const overMs = Math.max(0, weight / this.#limit - 1) * this.#windowMs
+    this.#spent.push({ atMs: nowMs + overMs, weight })
     this.#sum += weight
   }
 }

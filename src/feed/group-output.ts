@@ -77,8 +77,8 @@ export class GroupOutput implements SessionOutput, SnapshotReceiver {
   }
 
   fail(error: ObfeedError): void {
-    if (this.joining === undefined) this.#receiver?.fail(error)
-    else this.joining.fail(error)
+    if (this.joining?.isItsOwn(error) === true) this.joining.fail(error)
+    else this.#receiver?.fail(error)
   }
 
   snapshotReceived(index: number, body: string, receivedUs: number): void {

@@ -17,6 +17,8 @@ const SETTLE_MS = 1000
  * One that was, and is behind all the same, counts in another way: it is not waited for.
  */
 const CATCH_UP_MS = 10_000
+/** Not sooner than this after it was asked for again. */
+const AGAIN_MS = 5000
 /** One that the exchange refuses on the next socket is waited for this long, and then goes without. */
 const REFUSED_MS = 10_000
 /** Without success for this long the old socket goes on, as long as the exchange lets it. */
@@ -36,8 +38,8 @@ export interface HandoverContext {
   resync(index: number): void
   /** The next socket carries the symbol from now on, but the exchange refused it there. */
   reject(index: number, message: string): void
-  /** The next socket is gone with all that it carried. */
-  lost(carried: readonly number[]): void
+  /** The next socket is gone with all that it carried; undefined: it was never open. */
+  lost(output: GroupOutput | undefined, carried: readonly number[]): void
 }
 
 /** A book of the next socket that nobody sees yet. */
@@ -65,6 +67,8 @@ export class Handover implements ConnectionOwner {
   readonly #rehearsed: (Rehearsed | undefined)[]
   /** Books of the next socket to ask for again; not from inside its own call. */
   readonly #again = new Set<number>()
+  /** When that was done last. */
+  readonly #askedMs: Float64Array
   /** What the exchange said of symbols that it does not serve on the next socket. */
   readonly #refused = new Map<number, string>()
   /** Those that were asked for again because they were behind. */
@@ -77,6 +81,7 @@ export class Handover implements ConnectionOwner {
     this.#context = context
     this.carries = new Uint8Array(context.symbols.length)
     this.#rehearsed = context.symbols.map(() => undefined)
+    this.#askedMs = new Float64Array(context.symbols.length).fill(-Infinity)
     this.startedMs = context.environment.monotonicMs()
   }
 
@@ -100,16 +105,18 @@ export class Handover implements ConnectionOwner {
   }
 
   lost(): void {
+    const { output } = this
     this.session = undefined
-    this.output?.cut()
     this.output = undefined
+    output?.cut()
     this.#rehearsed.fill(undefined)
     this.#again.clear()
+    this.#askedMs.fill(-Infinity)
     this.#behind.clear()
     this.#refused.clear()
     const carried = [...this.carries.keys()].filter((index) => this.carries[index] === 1)
     this.carries.fill(0)
-    this.#context.lost(carried)
+    this.#context.lost(output, carried)
   }
 
   /** The exchange asks for a new socket of the next one's already. */
@@ -124,6 +131,7 @@ export class Handover implements ConnectionOwner {
     const { priceDecimals, sizeDecimals } = symbols[index]
     // The view is of no interest here, only the whole book.
     const book = new Book(priceDecimals, sizeDecimals, 1, depth.kept)
+    this.#again.delete(index)
     this.#rehearsed[index] = {
       book,
       sinceMs: environment.monotonicMs(),
@@ -145,13 +153,21 @@ export class Handover implements ConnectionOwner {
     this.#again.add(index)
   }
 
+  /** Not about a symbol that the next socket carries already. */
+  isItsOwn(error: ObfeedError): boolean {
+    return error.scope !== 'symbol' || this.carries[this.#indexOf(error)] !== 1
+  }
+
   fail(error: ObfeedError): void {
     if (error.scope !== 'symbol') {
       this.connection.reopen('failed', error.message, error.retryAfterMs ?? 0)
       return
     }
-    const index = this.#context.symbols.findIndex(({ symbol }) => symbol === error.symbol)
-    if (index >= 0) this.#refused.set(index, error.message)
+    const index = this.#indexOf(error)
+    if (index < 0) return
+    // Also with a book that has come by now: nothing more will be told of it.
+    this.#rehearsed[index] = undefined
+    this.#refused.set(index, error.message)
   }
 
   /** Call several times per second. True: the next socket carries everything. */
@@ -159,8 +175,12 @@ export class Handover implements ConnectionOwner {
     const { session } = this
     if (session === undefined || nowMs - this.#openedMs < SETTLE_MS) return false
     if (session.splice === undefined) {
-      for (const index of this.#again) session.resync(index)
-      this.#again.clear()
+      for (const index of this.#again) {
+        if (nowMs - this.#askedMs[index] < AGAIN_MS) continue
+        this.#askedMs[index] = nowMs
+        this.#again.delete(index)
+        session.resync(index)
+      }
       if (!this.#isReady(nowMs)) return false
       this.takeAll()
     } else {
@@ -244,6 +264,10 @@ export class Handover implements ConnectionOwner {
     if (!holds || rehearsed.book.isCrossed()) this.suspect(index)
   }
 
+  #indexOf(error: ObfeedError): number {
+    return this.#context.symbols.findIndex(({ symbol }) => symbol === error.symbol)
+  }
+
   /** The book as one snapshot; valid until the next call. */
   #dump({ book, nonce, nonceText, timestampMs, receivedUs }: Rehearsed): LevelChanges {
     const changes = this.#changes
@@ -252,8 +276,12 @@ export class Handover implements ConnectionOwner {
     changes.nonceText = nonceText
     changes.timestampMs = timestampMs
     changes.receivedUs = receivedUs
+    const { bids, asks } = book
+    if (bids.horizon !== -Infinity) changes.bidHorizon = bids.horizon
+    // A key of an ask is its price with the sign turned.
+    if (asks.horizon !== -Infinity) changes.askHorizon = -asks.horizon
     for (const which of [BID, ASK]) {
-      const side = which === BID ? book.bids : book.asks
+      const side = which === BID ? bids : asks
       const price = new Float64Array(side.count)
       const size = new Float64Array(side.count)
       side.read(0, side.count, price, size)

@@ -55,6 +55,7 @@ export class GroupSockets implements ConnectionOwner {
   #session: Session | undefined
   #handover: Handover | undefined
   #lossReason: LossReason | undefined
+  #isPaused = false
   /** Counters of sockets and sessions that are gone. */
   #framesPast = 0
   #bytesPast = 0
@@ -87,10 +88,12 @@ export class GroupSockets implements ConnectionOwner {
   }
 
   pause(): void {
+    this.#isPaused = true
     for (const connection of this.#connections()) connection.pause()
   }
 
   resume(): void {
+    this.#isPaused = false
     for (const connection of this.#connections()) connection.resume()
   }
 
@@ -117,7 +120,9 @@ export class GroupSockets implements ConnectionOwner {
 
   /** A REST snapshot of this symbol was asked for and is neither here nor refused. */
   isSnapshotPending(index: number): boolean {
-    return this.#output !== undefined && this.#context.snapshots.pending(this.#output, index)
+    const next = this.#handover
+    const output = next?.carries[index] === 1 ? next.output : this.#output
+    return output !== undefined && this.#context.snapshots.pending(output, index)
   }
 
   /** Adds all sockets and sessions, those of the past too, to the counters of the feed. */
@@ -201,11 +206,15 @@ export class GroupSockets implements ConnectionOwner {
         handover.session?.resync(index)
       },
       reject: (index, message) => owner.reject(index, message, 0),
-      lost: (carried) => owner.carrierLost(carried),
+      lost: (output, carried) => {
+        if (output !== undefined) this.#context.snapshots.cancel(output)
+        owner.carrierLost(carried)
+      },
     })
     handover.attach(this.#context.connect(this.#symbols, handover))
     this.#handover = handover
     if (this.#output !== undefined) this.#output.leaving = handover
+    if (this.#isPaused) handover.connection.pause()
     handover.connection.start()
   }
 
@@ -238,7 +247,6 @@ export class GroupSockets implements ConnectionOwner {
     this.#retain(handover.connection)
     this.#handover = undefined
     if (this.#output !== undefined) this.#output.leaving = undefined
-    if (handover.output !== undefined) this.#context.snapshots.cancel(handover.output)
     handover.lost()
   }
 

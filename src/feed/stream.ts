@@ -424,7 +424,8 @@ export class SymbolStream {
     const environment = this.#outlet.environment
     const certain = this.#certainDepth()
     // Once it falls short it will fall further: some room, so that not every level is announced.
-    this.#claimed = certain < this.#depth ? Math.max(1, Math.floor(certain * 0.9)) : certain
+    const wanted = this.#depth === 0 ? Infinity : this.#depth
+    this.#claimed = certain < wanted ? Math.max(1, Math.floor(certain * 0.9)) : certain
     encoder.claim(this.#claimed === Infinity ? 0 : this.#claimed)
     const timestampMs = Math.floor(atUs / 1000)
     const parts = this.#mayNeedParts ? encoder.partsNeeded(PART_BYTES_MAX) : 1

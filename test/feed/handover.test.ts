@@ -22,13 +22,13 @@ class World {
   readonly notices: string[] = []
   readonly #numbers = new Map<FakeSocket, number>()
 
-  constructor(count: number, options: FakeAdapterOptions = {}) {
+  constructor(count: number, options: FakeAdapterOptions = {}, depth = 2) {
     this.adapter = fakeAdapter(options)
     this.feed = new Feed(
       {
         adapter: this.adapter,
         plan: { id: 0, connections: [symbols(count)], budgetShare: 1 },
-        depth: 2,
+        depth,
         publish: 'delta',
         snapshotIntervalMs: 1_000_000,
         epochFloor: 0,
@@ -158,6 +158,41 @@ describe('a planned replacement of the socket', () => {
     assert.deepEqual(world.socket(1).sent.slice(2), ['resync 0'])
   })
 
+  test('one whose book is wrong again and again is not asked for all the time', () => {
+    const world = new World(1)
+    world.snapshot(0)
+    world.frame(0, { t: 'r' })
+    world.socket(1).open()
+    for (let tick = 0, asked = -1; tick < 300; tick++) {
+      const { length } = world.socket(1).sent
+      if (length > asked) {
+        world.frame(1, { t: 's', b: [[10, 1]], a: [[11, 1]], check: false })
+        asked = length
+      }
+      world.environment.advance(100)
+      if (tick % 10 === 0) { for (const socket of [0, 1]) world.frame(socket, { t: 'h' }) }
+    }
+    const resyncs = world.socket(1).sent.filter((text) => text === 'resync 0').length
+    assert.ok(resyncs >= 2 && resyncs <= 10, `${resyncs} within 30 s`)
+    assert.deepEqual(world.sink.take(), [FIRST])
+  })
+
+  test('one whose book came right by itself is not asked for any more', () => {
+    const world = new World(2)
+    world.snapshot(0, 0)
+    world.snapshot(0, 1)
+    world.frame(0, { t: 'r' })
+    world.socket(1).open()
+    const wrong = { t: 's', i: 0, b: [[10, 1]], a: [[11, 1]], check: false } as const
+    world.frame(1, wrong)
+    world.pass(2000, 0, 1)
+    world.frame(1, wrong)
+    world.environment.advance(200)
+    world.snapshot(1, 0)
+    world.pass(10_000, 0, 1)
+    assert.deepEqual(world.socket(1).sent.slice(2), ['resync 0'])
+  })
+
   test('one that the exchange refuses does not hold up the others, but for a while', () => {
     const world = new World(2)
     world.snapshot(0, 0)
@@ -174,6 +209,21 @@ describe('a planned replacement of the socket', () => {
     assert.deepEqual(world.sink.take(1), [FIRST])
     world.pass(60_000, 1)
     assert.deepEqual(world.socket(1).sent.slice(-1), ['resync 0'])
+  })
+
+  test('a book that the exchange refuses after its snapshot takes no place', () => {
+    const world = new World(1)
+    world.snapshot(0)
+    world.frame(0, { t: 'r' })
+    world.socket(1).open()
+    world.snapshot(1)
+    world.frame(1, { t: 'x', i: 0 })
+    world.pass(3000, 0, 1)
+    assert.equal(world.socket(0).terminated, false, 'nothing more will come of it')
+    world.frame(0, { t: 'u', b: [[10, 5]] })
+    world.pass(9000, 0, 1)
+    assert.equal(world.socket(0).terminated, true)
+    assert.deepEqual(world.sink.take(), [FIRST, 'delta 1.1 [[10,5]][]', 'invalid 1.2 delisted'])
   })
 
   test('the exchange ends the old one first: the next one is taken as it is', () => {
@@ -264,6 +314,76 @@ describe('a planned replacement of the socket', () => {
     world.snapshot(0, 0)
     assert.deepEqual(world.sink.take(0), [FIRST.replace('1.0', '2.0')])
   })
+
+  test('a symbol that the exchange refuses on the socket that carries it is invalid at once', () => {
+    const world = new World(2, { rest: true, lossScope: 'symbol', splice: (index) => index === 0 })
+    const body = JSON.stringify({ b: [[10, 1], [9, 2]], a: [[11, 1], [12, 2]] })
+    for (const request of [...world.environment.requests]) request.answer({ status: 200, body })
+    world.frame(0, { t: 'r' })
+    world.socket(1).open()
+    world.environment.advance(1100)
+    world.frame(1, { t: 'x', i: 1 })
+    world.frame(1, { t: 'x', i: 0 })
+    assert.deepEqual(world.sink.take(0), [FIRST, 'invalid 1.1 delisted'])
+    assert.deepEqual(world.sink.take(1), [FIRST], 'the old socket carries it')
+  })
+
+  test('a REST snapshot that is asked for on the next one is waited for', () => {
+    const world = new World(2, { rest: true, lossScope: 'symbol', splice: () => false })
+    const body = JSON.stringify({ b: [[10, 1], [9, 2]], a: [[11, 1], [12, 2]] })
+    const { requests } = world.environment
+    for (const request of [...requests]) request.answer({ status: 200, body })
+    world.frame(0, { t: 'x', i: 1 })
+    world.frame(0, { t: 'r' })
+    world.socket(1).open()
+    const session = world.adapter.sessions.at(-1)!
+    session.resync = () => session.opened()
+    world.environment.advance(1100)
+    assert.equal(requests.length, 3, 'the second was not live: it is asked for on the next socket')
+    requests[2].answer({ status: 429, body: '', retryAfterMs: 45_000 })
+    world.notices.length = 0
+    world.pass(44_000, 0, 1)
+    assert.deepEqual(world.notices, [])
+  })
+
+  test('a next socket that is lost takes its requests with it', () => {
+    const world = new World(2, { rest: true, lossScope: 'symbol', splice: () => false })
+    const body = JSON.stringify({ b: [[10, 1], [9, 2]], a: [[11, 1], [12, 2]] })
+    const { requests } = world.environment
+    for (const request of [...requests]) request.answer({ status: 200, body })
+    world.frame(0, { t: 'x', i: 1 })
+    world.frame(0, { t: 'r' })
+    world.socket(1).open()
+    const session = world.adapter.sessions.at(-1)!
+    session.resync = () => session.opened()
+    world.environment.advance(1100)
+    assert.equal(world.feed.stats.snapshotsWaiting, 1)
+    world.socket(1).events.closed(1006, '')
+    assert.equal(world.feed.stats.snapshotsWaiting, 0)
+  })
+
+  test('the next one is as deaf as the old one while the sink is full', () => {
+    const world = new World(1, { limits: { lifetimeMs: 100_000 } })
+    world.snapshot(0)
+    world.sink.events!.pressure(true)
+    world.pass(101_000, 0)
+    world.socket(1).open()
+    assert.equal(world.socket(1).paused, true)
+    world.sink.events!.pressure(false)
+    assert.equal(world.socket(1).paused, false)
+  })
+
+  test('a book that is known in part stays so', () => {
+    const world = new World(1)
+    world.snapshot(0)
+    world.frame(0, { t: 'r' })
+    world.socket(1).open()
+    world.frame(1, { t: 's', b: [[10, 1], [9, 2]], a: [[11, 1], [12, 2]], horizon: [9, 12] })
+    world.pass(2000, 0, 1)
+    assert.equal(world.socket(0).terminated, true)
+    world.frame(1, { t: 'u', b: [[10, 0]], a: [[13, 1], [11, 0]] })
+    assert.deepEqual(world.sink.take(), [FIRST, 'delta 1.1 [[10,0]][[11,0]]'])
+  })
 })
 
 test('heartbeats that wait to be sent do not put off what is overdue', () => {
@@ -338,5 +458,22 @@ describe('a book that is known in part', () => {
     const [delta, checkpoint] = world.sink.records.map(({ value }) => value)
     assert.deepEqual([delta.type, delta.bids], ['delta', [[10, 0], [9, 0], [8, 1]]])
     assert.deepEqual([checkpoint.type, checkpoint.seq, checkpoint.depth], ['snapshot', 1, 1])
+  })
+
+  test('a full book says so, too, but not anew for every level that goes', () => {
+    const world = new World(1, {}, 0)
+    const bids = Array.from({ length: 100 }, (_, i) => [200 - i, 1] as const)
+    world.frame(0, { t: 's', b: bids, a: [[201, 1]], horizon: [101, null] })
+    const claims = () =>
+      world.sink.records.filter(({ value }) => value.type === 'snapshot')
+        .map(({ value }) => value.depth)
+    const first = claims()[0]
+    assert.ok(first <= 100, `${first}`)
+    for (let i = 0; i < 20; i++) {
+      world.frame(0, { t: 'u', b: [[200 - i, 0]] })
+      world.environment.advance(200)
+      assert.ok(claims().at(-1) <= 99 - i, 'more is claimed than is certain')
+    }
+    assert.ok(claims().length <= 4, `${claims()}`)
   })
 })

@@ -58,6 +58,17 @@ describe('SnapshotQueue', () => {
     assert.equal(environment.pendingTimers, 0)
   })
 
+  test('one that weighs more than a share of a minute takes more than a minute', () => {
+    queue = new SnapshotQueue(environment, options(100))
+    for (let i = 0; i < 9; i++) queue.request(receiver, i, ask(i, 0, 250))
+    for (let minute = 0; minute < 10; minute++) {
+      for (const request of environment.requests) request.answer({ status: 200, body: '' })
+      environment.advance(60_000)
+    }
+    const weight = 250 * environment.requests.length
+    assert.ok(weight > 750 && weight <= 250 + 10 * 100, `${weight} in ten minutes`)
+  })
+
   test('no answer and server errors are tried again with growing delays', () => {
     queue.request(receiver, 0, ask(0))
     const delays: number[] = []
@@ -152,7 +163,9 @@ describe('SnapshotQueue', () => {
     queue.request(receiver, 0, ask(0, 0, 250))
     queue.request(receiver, 1, ask(1, 0, 1))
     assert.equal(asked(), '0')
-    environment.advance(60_100)
+    environment.advance(170_000)
+    assert.equal(asked(), '0')
+    environment.advance(10_000)
     assert.equal(asked(), '01')
   })
 
