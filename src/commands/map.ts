@@ -5,7 +5,7 @@ import { defineCommand } from 'citty'
 import { resolveSettings } from '../config/config.ts'
 import type { Assignment, AssignmentResult } from '../config/map-assignment.ts'
 import { assignPartitions } from '../config/map-assignment.ts'
-import { PARTITION_MAX, readPartitionMap } from '../config/partition-map.ts'
+import { canonicalName, PARTITION_MAX, readPartitionMap } from '../config/partition-map.ts'
 import { EXIT, ObfeedError } from '../core/errors.ts'
 import type { Market } from '../core/instrument.ts'
 import { integerFlag, print, settingArgs, usageError } from './flags.ts'
@@ -67,11 +67,16 @@ export default defineCommand({
       type: args.type as MarketType | undefined,
     })
     const volumes = await loadVolumes(settings.exchange, markets, options)
-    const wanted = busiest(candidates, volumes, top)
     const path = settings.map ?? `${settings.exchange}_config.json`
+    const existing = readAssignment(path)
+    const kept = markets.filter(({ symbol, active }) => active && existing.has(symbol))
+    // Under whichever of its names: a map must not have a market twice.
+    const served = new Set(kept.map((market) => canonicalName(market, adapter)))
+    const wanted = busiest(candidates, volumes, top)
+      .filter((market) => !served.has(canonicalName(market, adapter)))
     const retiredPath = path.replace(/(\.json)?$/, '.retired.json')
     const result = assignPartitions({
-      existing: readAssignment(path),
+      existing,
       retired: readAssignment(retiredPath),
       markets,
       wanted: wanted.map(({ symbol }) => symbol),
@@ -87,9 +92,11 @@ export default defineCommand({
       )
     }
     if (args['dry-run'] !== true) {
-      writeAssignment(path, result.map)
-      if (result.retired.size > 0) writeAssignment(retiredPath, result.retired)
-      else rmSync(retiredPath, { force: true })
+      // The retired ones first: what neither file names is given to others.
+      const files: [string, Assignment][] = [[path, result.map]]
+      if (result.retired.size > 0) files.unshift([retiredPath, result.retired])
+      writeAssignments(files)
+      if (result.retired.size === 0) rmSync(retiredPath, { force: true })
     }
     print(
       args.json === true
@@ -152,17 +159,27 @@ function readAssignment(path: string): Assignment {
   return new Map(readPartitionMap(path).entries.map(({ symbol, partition }) => [symbol, partition]))
 }
 
-/** Whole or not at all: an agent may start at any moment. */
-function writeAssignment(path: string, map: Assignment): void {
-  const temporary = `${path}.${process.pid}.tmp`
+/** All of them, whole, or none at all: an agent may start at any moment. */
+function writeAssignments(files: readonly (readonly [path: string, map: Assignment])[]): void {
+  const temporary = (path: string): string => `${path}.${process.pid}.tmp`
+  let at = ''
   try {
-    writeFileSync(temporary, `${JSON.stringify(Object.fromEntries(map), null, 2)}\n`)
-    renameSync(temporary, path)
+    for (const [path, map] of files) {
+      at = path
+      writeFileSync(temporary(path), `${JSON.stringify(Object.fromEntries(map), null, 2)}\n`)
+    }
+    for (const [path] of files) {
+      at = path
+      renameSync(temporary(path), path)
+    }
   } catch (cause) {
-    rmSync(temporary, { force: true })
+    for (const [path] of files) {
+      // A name that is too long cannot even be removed.
+      if (existsSync(temporary(path))) rmSync(temporary(path), { force: true })
+    }
     throw new ObfeedError(
       'E_OS',
-      `cannot write ${path}: ${(cause as Error).message}; choose another file with --map`,
+      `cannot write ${at}: ${(cause as Error).message}; choose another file with --map`,
       { scope: 'agent', exitCode: EXIT.cannotCreate, cause },
     )
   }

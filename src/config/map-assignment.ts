@@ -46,14 +46,16 @@ export function assignPartitions(input: AssignmentInput): AssignmentResult {
     }
   }
   const added: string[] = []
+  const returning = new Set(input.wanted)
   for (const symbol of input.wanted) {
     if (map.has(symbol)) continue
     const former = retired.get(symbol)
     retired.delete(symbol)
-    const blocked = input.reuse ? [] : [...retired.values()]
+    const blocked = new Set<number>()
+    for (const [other, its] of retired) if (!input.reuse || returning.has(other)) blocked.add(its)
     const partition = former !== undefined && isOpen(former, input.partitions)
       ? former
-      : choosePartition(map, new Set(blocked), input.partitions)
+      : choosePartition(map, blocked, input.partitions)
     map.set(symbol, partition)
     added.push(symbol)
   }

@@ -112,10 +112,7 @@ export function resolveMap(
       )
       continue
     }
-    const spelled = market.aliasOf ?? market.wireSymbol
-    // An exchange may call two markets the same where they never meet.
-    const segment = adapter.segment?.(market) ?? ''
-    const canonical = `${segment} ${adapter.canonical?.(spelled) ?? spelled}`
+    const canonical = canonicalName(market, adapter)
     const first = taken.get(canonical)
     if (first !== undefined) {
       problems.push(
@@ -130,6 +127,14 @@ export function resolveMap(
   }
   if (problems.length > 0) throw refuse(problems)
   return planned
+}
+
+/** The same for all spellings of a market, and for no other one. */
+export function canonicalName(market: Market, adapter: Adapter): string {
+  const spelled = market.aliasOf ?? market.wireSymbol
+  // An exchange may call two markets the same where they never meet.
+  const segment = adapter.segment?.(market) ?? ''
+  return `${segment} ${adapter.canonical?.(spelled) ?? spelled}`
 }
 
 /** Up to three symbols, the likeliest first; none when nothing comes close. */

@@ -1,7 +1,7 @@
 /** `obfeed map`, and the maps that come with the project, against simulated exchanges. */
 import { after, before, describe, test } from 'node:test'
 import assert from 'node:assert/strict'
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import process from 'node:process'
@@ -80,6 +80,18 @@ describe('map', () => {
     assert.deepEqual(read(retired), { 'SOL/USD': freed })
   })
 
+  test('where one of the two files cannot be written, neither is', async () => {
+    // Long enough that only the name of the second is too long.
+    const long = join(folder, `${'m'.repeat(237)}.json`)
+    writeFileSync(long, '{"BTC/USD": 0, "GONE/USD": 1, "ETH/USD": 2}')
+    const { code, stderr } = await obfeed(
+      ...['map', '--exchange', 'kraken', '--map', long, '--rest-url', simulator.restUrl],
+    )
+    assert.equal(code, 73, stderr)
+    assert.deepEqual(read(long), { 'BTC/USD': 0, 'GONE/USD': 1, 'ETH/USD': 2 })
+    assert.deepEqual(readdirSync(folder).filter((name) => name.endsWith('.tmp')), [])
+  })
+
   test('what cannot be asked for is refused', async () => {
     const quote = await map('--quote', 'DOLLARS')
     assert.equal(quote.code, 64)
@@ -93,6 +105,27 @@ describe('map', () => {
     assert.equal(nowhere.code, 73)
     assert.match(nowhere.stderr, /cannot write .*choose another file with --map/)
   })
+})
+
+test('map: a market that is in the map under its other name is not taken a second time', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'obfeed-map-'))
+  const simulator = await startSimulator({
+    exchange: 'coinbase',
+    symbols: ['BTC/USD', 'ETH/USD'],
+    rate: 0,
+    levels: 10,
+  })
+  try {
+    const path = join(folder, 'map.json')
+    writeFileSync(path, '{"BTC/USDC": 3}')
+    const where = ['--exchange', 'coinbase', '--map', path, '--rest-url', simulator.restUrl]
+    const { code, stderr } = await obfeed('map', ...where)
+    assert.deepEqual([code, stderr], [0, ''])
+    assert.deepEqual(JSON.parse(readFileSync(path, 'utf8')), { 'BTC/USDC': 3, 'ETH/USD': 0 })
+  } finally {
+    await simulator.close()
+    rmSync(folder, { recursive: true, force: true })
+  }
 })
 
 describe('the maps that come with the project', () => {

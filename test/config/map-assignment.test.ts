@@ -88,6 +88,17 @@ describe('assignPartitions', () => {
     assert.deepEqual([map, retired], [{ A: 0, N: 1 }, { GONE: 2 }])
   })
 
+  test('with reuse, too, one that comes back finds its old partition free', () => {
+    const { map, retired } = assign({
+      existing: { A: 0 },
+      retired: { OLD: 1, GONE: 2 },
+      listed: ['A', 'NEW', 'OLD'],
+      wanted: ['NEW', 'OLD'],
+      reuse: true,
+    })
+    assert.deepEqual([map, retired], [{ A: 0, NEW: 2, OLD: 1 }, {}])
+  })
+
   test('bounded: new symbols go where the fewest are', () => {
     const { map } = assign({
       existing: { A: 0, B: 0, C: 1 },
