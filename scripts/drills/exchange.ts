@@ -73,9 +73,10 @@ function faultsOf(): string[] {
 /** Faults of subscriptions and snapshots strike the next one: so a connection is cut after them. */
 const STRIKE_LATER = ['wrong-snapshot', 'refuse', 'ignore', 'slow', 'rest-error', 'rest-lag']
 
-function inject(simulator: Simulator, kind: string): void {
+/** On one connection, by chance, or on whichever comes to it. */
+function inject(simulator: Simulator, kind: string, isAnywhere = false): void {
   const open = simulator.stats().connections.map(({ id }) => id)
-  const connection = open[Math.floor(Math.random() * open.length)]
+  const connection = isAnywhere ? undefined : open[Math.floor(Math.random() * open.length)]
   const where = connection === undefined ? {} : { connection }
   if (STRIKE_LATER.includes(kind)) {
     simulator.control({ kind, count: 1 })
@@ -98,7 +99,7 @@ async function injectAll(simulator: Simulator, overMs: number): Promise<void> {
   for (let round = 0; round < 3 && untouched().length > 0; round++) {
     say(`once more: ${untouched().join(', ')}`)
     for (const kind of untouched()) {
-      inject(simulator, kind)
+      inject(simulator, kind, true)
       await new Promise((resolve) => setTimeout(resolve, 5_000))
     }
   }
