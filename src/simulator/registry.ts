@@ -10,8 +10,6 @@ import { kraken } from './kraken.ts'
 import { okx } from './okx.ts'
 import type { Twin } from './twin.ts'
 
-export type { Twin } from './twin.ts'
-
 // One line each.
 // deno-fmt-ignore
 const TWINS: readonly Twin[] = [
