@@ -1,4 +1,5 @@
 /** What `run` was asked to do, after flags, environment, file and defaults were merged. */
+import type { Engine } from '../exchanges/index.ts'
 
 export type LogLevel = 'error' | 'warn' | 'info' | 'debug' | 'trace'
 export type LogFormat = 'text' | 'json'
@@ -8,7 +9,7 @@ export type KafkaMechanism = 'plain' | 'scram-sha-256' | 'scram-sha-512'
 export interface Settings {
   /** ccxt exchange id of today; a former one was replaced. */
   readonly exchange: string
-  readonly engine: 'auto' | 'native' | 'ccxt'
+  readonly engine: Engine
   readonly map: string
   readonly sink: 'kafka' | 'stdout'
   readonly brokers: readonly string[]

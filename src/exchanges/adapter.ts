@@ -67,6 +67,16 @@ export interface MarketSource {
    * answer has another shape.
    */
   parse(answers: readonly unknown[]): Market[] | undefined
+  /**
+   * ccxt asks the first of `urls` first and names the markets as the adapter does: it may read an
+   * answer of another shape. Absent: it names them otherwise.
+   */
+  readonly ccxt?: {
+    /** Its requests about markets that are not served here; they are answered with `{}`. */
+    readonly skip?: RegExp
+    /** Adds what only the exchange's own record of a market tells. */
+    refine?(market: Market, record: Readonly<Record<string, unknown>>): Market
+  }
 }
 
 /** How much is traded, to choose the busiest markets by. */

@@ -521,25 +521,33 @@ interface Product {
   readonly approximate_quote_24h_volume?: unknown
 }
 
+/** What ccxt does not tell of a product. */
+function refine(market: Market, { is_disabled: isDisabled, status, alias }: Product): Market {
+  return {
+    ...market,
+    active: market.active && isDisabled !== true && status !== 'delisted',
+    ...(typeof alias === 'string' && alias !== '' ? { aliasOf: alias } : {}),
+  }
+}
+
 function parseMarkets(answer: unknown): Market[] | undefined {
   const products = (answer as { readonly products?: unknown } | null)?.products
   if (!Array.isArray(products)) return undefined
   const markets: Market[] = []
   for (const product of products as readonly (Product | null)[]) {
     if (product?.product_type !== 'SPOT') continue
-    const { product_id: id, base_currency_id: base, quote_currency_id: quote, alias } = product
+    const { product_id: id, base_currency_id: base, quote_currency_id: quote } = product
     if (typeof id !== 'string' || typeof base !== 'string' || typeof quote !== 'string') {
       return undefined
     }
-    markets.push({
+    const market = {
       symbol: `${codeOf(base)}/${codeOf(quote)}`,
       wireSymbol: id,
       priceDecimals: decimalsOf(product.price_increment || product.quote_increment),
       sizeDecimals: decimalsOf(product.base_increment),
-      active: product.trading_disabled !== true && product.is_disabled !== true &&
-        product.status !== 'delisted',
-      ...(typeof alias === 'string' && alias !== '' ? { aliasOf: alias } : {}),
-    })
+      active: product.trading_disabled !== true,
+    }
+    markets.push(refine(market, product))
   }
   return markets
 }
@@ -575,6 +583,7 @@ export const coinbase: Adapter = {
   markets: {
     urls: [PRODUCTS],
     parse: ([answer]) => parseMarkets(answer),
+    ccxt: { skip: /[?&]product_type=FUTURE\b/, refine },
   },
   volumes: {
     urls: [PRODUCTS],

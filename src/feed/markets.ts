@@ -35,20 +35,6 @@ interface Client {
   loadMarkets(): unknown
 }
 
-interface Source {
-  /** The address ccxt will ask first. Asked while ccxt is still loading. */
-  readonly url?: string
-  /** Requests about markets that are not served here; they are answered with `{}`. */
-  readonly skip?: RegExp
-}
-
-const sources: Readonly<Record<string, Source>> = {
-  coinbase: {
-    url: 'https://api.coinbase.com/api/v3/brokerage/market/products',
-    skip: /[?&]product_type=FUTURE\b/,
-  },
-}
-
 const OTHER_SHAPE = 'an answer of another shape than is known'
 const NO_MARKET = 'the answer lists no spot market'
 const TIMEOUT_MS = 10_000
@@ -79,7 +65,7 @@ export async function loadMarkets(
     if (markets?.length === 0) throw unavailable(exchange, urls[0]!, NO_MARKET)
     if (markets !== undefined) return markets
     // An answer of another shape: perhaps ccxt knows it already. Only where its ids are the adapter's.
-    if (sources[exchange] === undefined) throw unavailable(exchange, urls[0]!, OTHER_SHAPE)
+    if (native.ccxt === undefined) throw unavailable(exchange, urls[0]!, OTHER_SHAPE)
     const known = new Map(urls.map((url, i) => [url, answers[i]]))
     return await loadThroughCcxt(exchange, options, known)
   }
@@ -115,18 +101,20 @@ async function loadThroughCcxt(
   options: MarketsOptions,
   answers: ReadonlyMap<string, unknown> = new Map(),
 ): Promise<Market[]> {
-  const source = sources[exchange] ?? {}
+  const native = adapters[exchange]?.markets
+  const { skip, refine } = native?.ccxt ?? {}
   const override = (url: string): string => redirect(url, options.restUrl)
   const timeoutMs = options.timeoutMs ?? TIMEOUT_MS
   const early = new Map([...answers].map(([url, answer]) => [url, Promise.resolve(answer)]))
-  const first = source.url === undefined ? undefined : override(source.url)
+  // What ccxt will ask first, asked while ccxt is still loading.
+  const first = native?.ccxt === undefined ? undefined : override(native.urls[0]!)
   if (first !== undefined && !early.has(first)) {
     early.set(first, requestJson(exchange, first, timeoutMs))
     // It is awaited below, unless ccxt fails before: then nobody is to hear of it.
     early.get(first)!.catch(() => {})
   }
   const client = await openClient(exchange, options, (url, request) => {
-    if (source.skip?.test(url)) return Promise.resolve({})
+    if (skip?.test(url)) return Promise.resolve({})
     const begun = early.get(url)
     early.delete(url)
     return begun ?? requestJson(exchange, url, timeoutMs, request)
@@ -138,7 +126,11 @@ async function loadThroughCcxt(
     if (cause instanceof ObfeedError) throw cause
     throw unavailable(exchange, first ?? 'ccxt', describe(cause), cause)
   }
-  const markets = unified.flatMap((market) => toMarket(market, client.precisionMode) ?? [])
+  const markets = unified.flatMap((one) => {
+    const market = toMarket(one, client.precisionMode)
+    if (market === undefined) return []
+    return refine === undefined ? market : refine(market, one?.info ?? {})
+  })
   if (markets.length === 0) throw unavailable(exchange, first ?? 'ccxt', NO_MARKET)
   return markets
 }
@@ -198,17 +190,12 @@ async function openClient(
 function toMarket(market: UnifiedMarket, mode: number | undefined): Market | undefined {
   if (market === undefined || market.id === undefined) return undefined
   if (market.spot !== true && market.swap !== true && market.future !== true) return undefined
-  // Coinbase: `is_disabled`, `status`, `alias`; absent elsewhere.
-  const info: Readonly<Record<string, unknown>> = market.info ?? {}
-  const delisted = info['is_disabled'] === true || info['status'] === 'delisted'
-  const alias = info['alias']
   return {
     symbol: market.symbol,
     wireSymbol: market.id,
     priceDecimals: decimalsOf(market.precision.price, mode),
     sizeDecimals: decimalsOf(market.precision.amount, mode),
-    active: market.active !== false && !delisted,
-    ...(typeof alias === 'string' && alias !== '' ? { aliasOf: alias } : {}),
+    active: market.active !== false,
   }
 }
 

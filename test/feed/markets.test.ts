@@ -166,6 +166,33 @@ describe('loadMarkets', () => {
     await assert.rejects(loadMarkets('coinbase', refusing), { exitCode: 69 })
   })
 
+  test('what one exchange calls an alias is none on another', async () => {
+    const future = (instId: string, alias: string) => ({
+      instType: 'FUTURES',
+      instId,
+      alias,
+      uly: 'BTC-USDT',
+      instFamily: 'BTC-USDT',
+      settleCcy: 'USDT',
+      ctVal: '0.01',
+      ctMult: '1',
+      ctType: 'linear',
+      ctValCcy: 'BTC',
+      listTime: '1',
+      expTime: '1798185600000',
+      lotSz: '1',
+      minSz: '1',
+      tickSz: '0.1',
+      state: 'live',
+    })
+    const data = [future('BTC-USDT-261225', 'quarter'), future('BTC-USDT-261226', 'quarter')]
+    answerWith(200, JSON.stringify({ code: '0', data }))
+    const markets = await loadMarkets('okx', { restUrl, throughCcxt: true })
+    const ids = new Set(markets.map(({ wireSymbol }) => wireSymbol))
+    assert.deepEqual([...ids].sort(), ['BTC-USDT-261225', 'BTC-USDT-261226'])
+    assert.ok(markets.every(({ aliasOf }) => aliasOf === undefined))
+  })
+
   test('knows which exchanges it can ask, exit 78', async () => {
     await assert.rejects(loadMarkets('nowhere'), {
       exitCode: 78,
