@@ -9,6 +9,7 @@ import type { Sink, SinkEvents } from '../sinks/sink.ts'
 import { Budget } from './budget.ts'
 import { Connection, type ConnectionOwner, type ConnectionTimings } from './connection.ts'
 import { type GroupContext, SymbolGroup } from './group.ts'
+import { NOWHERE, type Position } from './position.ts'
 import { SnapshotQueue } from './snapshots.ts'
 import type { FeedStats } from './stats.ts'
 import { Outlet, SymbolStream } from './stream.ts'
@@ -34,6 +35,8 @@ export interface FeedOptions {
    * its streams begin by calling invalid what they published before. 0: nothing was before.
    */
   readonly epochFloor: number
+  /** What was published of each symbol before, by whomever: no book begins behind it. */
+  readonly published?: ReadonlyMap<string, Position>
   /** Absent: the product's own. */
   readonly timings?: ConnectionTimings
   /** The exchange told this address to ask for no snapshot for so long: the other workers must hear it. */
@@ -106,6 +109,7 @@ export class Feed {
           instrument,
           stream: first + index,
           proof: adapter.protocol.loss,
+          published: options.published?.get(instrument.symbol) ?? NOWHERE,
         }, outlet)
       )
       this.#symbolStreams.push(...streams)

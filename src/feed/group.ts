@@ -6,6 +6,7 @@ import type { InvalidReason } from '../core/event.ts'
 import type { PlannedSymbol } from '../core/instrument.ts'
 import type { SessionStats } from '../exchanges/adapter.ts'
 import type { GroupOutput } from './group-output.ts'
+import { isBehind } from './position.ts'
 import { GroupSockets, type SocketsContext, type SocketsOwner } from './sockets.ts'
 import type { SymbolStream } from './stream.ts'
 import { MISSES_PER_SOCKET, SNAPSHOT_WITHIN_MS, SymbolWatch } from './watch.ts'
@@ -31,6 +32,8 @@ export class SymbolGroup implements SocketsOwner {
   readonly #name: string
   readonly #symbols: readonly PlannedSymbol[]
   readonly #context: GroupContext
+  /** The sequence of a symbol outlives a socket. */
+  readonly #bySymbol: boolean
   readonly #watches: SymbolWatch[]
   readonly #sockets: GroupSockets
   readonly #refreshedMs: Float64Array
@@ -54,6 +57,7 @@ export class SymbolGroup implements SocketsOwner {
     this.#symbols = symbols
     this.streams = streams
     this.#context = context
+    this.#bySymbol = context.adapter.protocol.lossScope === 'symbol'
     this.#watches = symbols.map(() => new SymbolWatch())
     this.#refreshedMs = new Float64Array(symbols.length).fill(-Infinity)
     this.#sockets = new GroupSockets(name, symbols, streams, context, this)
@@ -166,6 +170,7 @@ export class SymbolGroup implements SocketsOwner {
   snapshot(index: number, changes: LevelChanges): void {
     const stream = this.streams[index]
     const watch = this.#watches[index]
+    if (isBehind(changes, stream.reached, this.#bySymbol) && this.#isOutdated(index)) return
     const before = watch.silenceSuspected ? stream.viewText() : undefined
     if (!stream.snapshot(changes)) {
       this.#bookLost(index)
@@ -265,6 +270,18 @@ export class SymbolGroup implements SocketsOwner {
     const watch = this.#watches[index]
     watch.lost(nowMs, random)
     if (watch.resyncAtMs <= nowMs) this.#flushSoon()
+  }
+
+  /**
+   * The exchange answered with a book from before what consumers have seen: a server that lags. True:
+   * another one is asked for.
+   */
+  #isOutdated(index: number): boolean {
+    const now = this.#context.environment.monotonicMs()
+    if (!this.#watches[index].behind(now)) return false
+    this.#lose(index, 'gap', now)
+    this.#notice(index, 'a book from before the last one that was published, asking again')
+    return true
   }
 
   /** The stream found its book wrong and said so. */

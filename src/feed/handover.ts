@@ -8,14 +8,12 @@ import { isRegularPrice } from '../core/wide.ts'
 import type { Adapter, BookDepth, Session } from '../exchanges/adapter.ts'
 import type { Connection, ConnectionOwner } from './connection.ts'
 import type { GroupOutput } from './group-output.ts'
+import { isBehind, type MutablePosition } from './position.ts'
 import type { SymbolStream } from './stream.ts'
 
 /** A fresh subscription is in effect by then, so that what it starts with follows on. */
 const SETTLE_MS = 1000
-/**
- * A book of the next socket that is behind for this long has missed something: it is asked for again.
- * One that was, and is behind all the same, counts in another way: it is not waited for.
- */
+/** A book of the next socket that is behind for this long has missed something: it is asked for again. */
 const CATCH_UP_MS = 10_000
 /** Not sooner than this after it was asked for again. */
 const AGAIN_MS = 5000
@@ -43,12 +41,9 @@ export interface HandoverContext {
 }
 
 /** A book of the next socket that nobody sees yet. */
-interface Rehearsed {
+interface Rehearsed extends MutablePosition {
   readonly book: Book
   readonly sinceMs: number
-  nonce: number
-  nonceText: string | undefined
-  timestampMs: number
   receivedUs: number
 }
 
@@ -64,6 +59,8 @@ export class Handover implements ConnectionOwner {
   session: Session | undefined
   output: GroupOutput | undefined
   readonly #context: HandoverContext
+  /** Two sockets tell the same sequence of a symbol. */
+  readonly #bySymbol: boolean
   readonly #rehearsed: (Rehearsed | undefined)[]
   /** Books of the next socket to ask for again; not from inside its own call. */
   readonly #again = new Set<number>()
@@ -71,14 +68,13 @@ export class Handover implements ConnectionOwner {
   readonly #askedMs: Float64Array
   /** What the exchange said of symbols that it does not serve on the next socket. */
   readonly #refused = new Map<number, string>()
-  /** Those that were asked for again because they were behind. */
-  readonly #behind = new Set<number>()
   readonly #changes = new LevelChanges()
   #connection: Connection | undefined
   #openedMs = 0
 
   constructor(context: HandoverContext) {
     this.#context = context
+    this.#bySymbol = context.adapter.protocol.lossScope === 'symbol'
     this.carries = new Uint8Array(context.symbols.length)
     this.#rehearsed = context.symbols.map(() => undefined)
     this.#askedMs = new Float64Array(context.symbols.length).fill(-Infinity)
@@ -112,7 +108,6 @@ export class Handover implements ConnectionOwner {
     this.#rehearsed.fill(undefined)
     this.#again.clear()
     this.#askedMs.fill(-Infinity)
-    this.#behind.clear()
     this.#refused.clear()
     const carried = [...this.carries.keys()].filter((index) => this.carries[index] === 1)
     this.carries.fill(0)
@@ -211,8 +206,11 @@ export class Handover implements ConnectionOwner {
     this.#rehearsed[index] = undefined
     const refusal = this.#refused.get(index)
     if (rehearsed === undefined && refusal !== undefined) this.#context.reject(index, refusal)
-    else if (rehearsed === undefined) this.#context.resync(index)
-    else this.#context.adopt(index, this.#dump(rehearsed))
+    else if (
+      rehearsed === undefined || !this.#hasCaughtUp(rehearsed, this.#context.streams[index])
+    ) {
+      this.#context.resync(index)
+    } else this.#context.adopt(index, this.#dump(rehearsed))
   }
 
   /** Every book that is live on the old socket is here, and no older. */
@@ -222,10 +220,7 @@ export class Handover implements ConnectionOwner {
       const rehearsed = this.#rehearsed[index]
       if (rehearsed === undefined) return this.#isGivenUp(index, nowMs)
       if (this.#hasCaughtUp(rehearsed, stream)) return true
-      if (nowMs - rehearsed.sinceMs <= CATCH_UP_MS) return false
-      if (this.#behind.has(index)) return true
-      this.#behind.add(index)
-      this.suspect(index)
+      if (nowMs - rehearsed.sinceMs > CATCH_UP_MS) this.suspect(index)
       return false
     })
   }
@@ -235,16 +230,9 @@ export class Handover implements ConnectionOwner {
     return this.#refused.has(index) && nowMs - this.#openedMs > REFUSED_MS
   }
 
+  /** It has come as far as consumers have. */
   #hasCaughtUp(rehearsed: Rehearsed, stream: SymbolStream): boolean {
-    // A sequence of the connection says nothing about another connection.
-    if (this.#context.adapter.protocol.lossScope === 'symbol') {
-      if (rehearsed.nonceText !== undefined && stream.nonceText !== undefined) {
-        return BigInt(rehearsed.nonceText) >= BigInt(stream.nonceText)
-      }
-      if (rehearsed.nonce >= 0 && stream.nonce >= 0) return rehearsed.nonce >= stream.nonce
-    }
-    if (rehearsed.timestampMs < 0 || stream.timestampMs < 0) return true
-    return rehearsed.timestampMs >= stream.timestampMs
+    return !isBehind(rehearsed, stream.reached, this.#bySymbol)
   }
 
   #advance(index: number, changes: LevelChanges, step: () => void): void {

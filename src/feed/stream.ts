@@ -15,6 +15,7 @@ import {
   KIND_SNAPSHOT,
   type Sink,
 } from '../sinks/sink.ts'
+import { type MutablePosition, NOWHERE, type Position } from './position.ts'
 import type { BookState, BookStats } from './stats.ts'
 
 /** A split snapshot's records stay below every broker's and batch's limit. */
@@ -61,6 +62,8 @@ export interface StreamOptions {
   readonly snapshotIntervalMs: number
   /** Every epoch is greater. */
   readonly epochFloor: number
+  /** What was published of the symbol before this stream, by whomever; absent: unknown. */
+  readonly published?: Position
 }
 
 /**
@@ -95,23 +98,21 @@ export class SymbolStream {
   /** An epoch runs: its snapshot was handed over, its end was not. */
   #running = false
   /** Some epoch was published: there is something to call invalid. */
-  #published = false
+  #hasPublished = false
   #records = 0
   #recordsAtTick = 0
   #lastRecordMs = 0
   #checkpointAtMs = Infinity
   /** Of the last exchange message, for records that repeat its state. */
-  readonly #stamp = {
-    nonce: -1,
-    nonceText: undefined as string | undefined,
-    timestampMs: -1,
-    receivedUs: 0,
-  }
+  readonly #stamp: MutablePosition & { receivedUs: number } = { ...NOWHERE, receivedUs: 0 }
+  /** Of the last book that consumers were told of, in whatever run. */
+  readonly #published: MutablePosition
 
   constructor(options: StreamOptions, outlet: Outlet) {
     const { exchange, instrument, depth } = options
     const levels = depth === 0 ? Infinity : depth
     this.epoch = options.epochFloor
+    this.#published = { ...(options.published ?? NOWHERE) }
     this.book = new Book(
       instrument.priceDecimals,
       instrument.sizeDecimals,
@@ -154,7 +155,7 @@ export class SymbolStream {
    */
   takeBack(): void {
     this.#newEpoch()
-    this.#published = true
+    this.#hasPublished = true
     this.stats.reason = 'disconnect'
     this.#pushInvalid(0, 'disconnect')
   }
@@ -270,7 +271,7 @@ export class SymbolStream {
    */
   disown(): void {
     if (this.#running) this.#end('overflow')
-    else if (this.#published) this.#pushInvalid(this.seq, 'overflow')
+    else if (this.#hasPublished) this.#pushInvalid(this.seq, 'overflow')
   }
 
   /** From the sink: there is room again. A proven book is published at once, under a new epoch. */
@@ -279,7 +280,7 @@ export class SymbolStream {
     this.suspended = false
     if (this.state === 'live') this.#begin(this.#outlet.environment.nowUs())
     // What was said while there was no room may be lost as well.
-    else if (this.#published) this.#pushInvalid(this.seq, this.stats.reason ?? 'overflow')
+    else if (this.#hasPublished) this.#pushInvalid(this.seq, this.stats.reason ?? 'overflow')
   }
 
   /**
@@ -302,7 +303,7 @@ export class SymbolStream {
         return true
       }
     }
-    if (this.#published && nowMs - this.#lastRecordMs >= HEARTBEAT_MS) {
+    if (this.#hasPublished && nowMs - this.#lastRecordMs >= HEARTBEAT_MS) {
       const nowUs = this.#outlet.environment.nowUs()
       const state = this.#running ? 'live' : 'invalid'
       this.#encoder.heartbeat(this.epoch, this.seq, state, nowUs, nowUs)
@@ -318,7 +319,7 @@ export class SymbolStream {
     stats.state = this.suspended && this.state === 'live' ? 'suspect' : this.state
     if (this.suspended) stats.reason = 'overflow'
     else if (this.state === 'live') delete stats.reason
-    stats.epoch = this.#published ? this.epoch : 0
+    stats.epoch = this.#hasPublished ? this.epoch : 0
     stats.seq = this.seq
     stats.lastUpdateMs = Math.floor(this.#stamp.receivedUs / 1000)
     stats.bidLevels = this.book.bidCount
@@ -331,14 +332,9 @@ export class SymbolStream {
     return this.#stamp.nonce
   }
 
-  /** The same as text, only when it is beyond 2^53. */
-  get nonceText(): string | undefined {
-    return this.#stamp.nonceText
-  }
-
-  /** Of the last exchange message, in ms; -1 = it had none. */
-  get timestampMs(): number {
-    return this.#stamp.timestampMs
+  /** Where the live book is, else what consumers were told last: no book may begin behind it. */
+  get reached(): Position {
+    return this.state === 'live' ? this.#stamp : this.#published
   }
 
   /** The published view as text, to compare two states of the book. Rare and not cheap. */
@@ -393,7 +389,7 @@ export class SymbolStream {
   #begin(atUs: number): void {
     this.#newEpoch()
     this.#running = true
-    this.#published = true
+    this.#hasPublished = true
     this.#checkpointAtMs = Infinity
     this.#pushSnapshot(0, atUs)
     this.stats.updates++
@@ -457,6 +453,11 @@ export class SymbolStream {
     this.#records++
     // Before settling: an `invalid` owed for this very push counts on from it.
     if (taken) this.seq = seq
+    if (taken && (kind === KIND_DELTA || kind === KIND_SNAPSHOT)) {
+      this.#published.nonce = this.#stamp.nonce
+      this.#published.nonceText = this.#stamp.nonceText
+      this.#published.timestampMs = this.#stamp.timestampMs
+    }
     if (outlet.owing.length > 0) outlet.settle()
     if (!taken && !this.suspended && kind !== KIND_INVALID) this.dropped()
     return !this.suspended

@@ -10,6 +10,8 @@ const SETTLED_MS = 20_000
 /** A rejected symbol is asked for again this late, then twice as late, and so on. */
 const REJECTED_MS = 60_000
 const REJECTED_CAP_MS = 3 * 60_000
+/** Books from before what was published, and no others, for this long: the exchange counts anew. */
+const BEHIND_MS = 60_000
 /** Silence below this is never suspicious. */
 const STALE_MIN_MS = 60_000
 /** Silence of so many mean gaps is suspicious. */
@@ -35,6 +37,8 @@ export class SymbolWatch {
   /** The silence that made the book suspect; 0 = none. */
   #silentMs = 0
   #deadlineMs = Infinity
+  /** When the first of the books came that were behind; Infinity: the last one was not. */
+  #behindSinceMs = Infinity
   #attempts = 0
   #rejections = 0
   #liveSinceMs = Infinity
@@ -69,6 +73,15 @@ export class SymbolWatch {
     this.#attempts++
   }
 
+  /**
+   * A book came that is from before what was published. True: it is not to be used. False: nothing
+   * else has come for so long that it must be believed.
+   */
+  behind(nowMs: number): boolean {
+    this.#behindSinceMs = Math.min(this.#behindSinceMs, nowMs)
+    return nowMs - this.#behindSinceMs < BEHIND_MS
+  }
+
   /** Something shows that the answer is still on its way. */
   postpone(nowMs: number): void {
     if (this.#deadlineMs !== Infinity) this.#deadlineMs = nowMs + SNAPSHOT_WITHIN_MS
@@ -93,6 +106,7 @@ export class SymbolWatch {
       this.#quietMs = unchanged ? Math.min(STALE_CAP_MS, 2 * this.#silentMs) : 0
     }
     this.#silentMs = 0
+    this.#behindSinceMs = Infinity
     this.resyncAtMs = Infinity
     this.#deadlineMs = Infinity
     this.#liveSinceMs = nowMs

@@ -136,7 +136,7 @@ describe('a planned replacement of the socket', () => {
     assert.deepEqual(world.sink.take(), [FIRST, 'delta 1.1 [[10,3]][]'])
   })
 
-  test('one that stays behind has missed something, and is asked for again', () => {
+  test('one that stays behind is asked for again, and never takes the place of a live book', () => {
     const world = new World(1, { lossScope: 'symbol' })
     for (let i = 0; i < 100; i++) world.frame(0, { t: 'h' })
     world.snapshot(0)
@@ -147,16 +147,68 @@ describe('a planned replacement of the socket', () => {
     assert.deepEqual(world.socket(1).sent.slice(2), [])
     world.pass(3000, 0, 1)
     assert.deepEqual(world.socket(1).sent.slice(2), ['resync 0'])
+    world.frame(1, { t: 's', q: 50, b: [[10, 7]], a: [[11, 7]] })
+    world.pass(20_000, 0, 1)
     assert.equal(world.socket(0).terminated, false, 'an old book takes no place')
-    world.snapshot(1)
-    world.pass(5000, 0, 1)
-    assert.equal(world.socket(0).terminated, false)
-    // So this socket counts in another way.
-    world.pass(7000, 0, 1)
-    assert.equal(world.socket(0).terminated, true)
-    assert.deepEqual(world.sink.take(), [FIRST])
-    assert.deepEqual(world.socket(1).sent.slice(2), ['resync 0'])
+    // The exchange ends the old one: the next one has to bring a book that is new enough.
+    world.socket(0).events.closed(1001, 'going away')
+    world.frame(1, { t: 's', q: 90, b: [[10, 8]], a: [[11, 8]] })
+    assert.deepEqual(world.sink.take(), [FIRST, 'invalid 1.1 disconnect'])
+    world.pass(2000, 1)
+    world.frame(1, { t: 's', q: 101, b: [[10, 9]], a: [[11, 9]] })
+    assert.deepEqual(world.sink.take(), ['snapshot 2.0 [[10,9]][[11,9]]'])
   })
+
+  test('one that counts anew is told by its time', () => {
+    const world = new World(1, { lossScope: 'symbol' })
+    world.frame(0, { t: 's', q: 1000, ms: 5000, b: [[10, 1]], a: [[11, 1]] })
+    world.frame(0, { t: 'r' })
+    world.socket(1).open()
+    world.frame(1, { t: 's', q: 1, ms: 4999, b: [[10, 7]], a: [[11, 1]] })
+    world.pass(3000, 0, 1)
+    assert.equal(world.socket(0).terminated, false)
+    world.frame(1, { t: 'u', q: 2, ms: 5001, b: [[10, 2]] })
+    world.pass(1000, 0, 1)
+    assert.equal(world.socket(0).terminated, true)
+    assert.equal(world.sink.take().at(-1), 'delta 1.1 [[10,2]][]')
+  })
+
+  test('a higher number from before the exchange counted anew is behind', () => {
+    const world = new World(1, { lossScope: 'symbol' })
+    world.frame(0, { t: 's', q: 1000, ms: 5000, b: [[10, 1]], a: [[11, 1]] })
+    world.frame(0, { t: 'r' })
+    world.socket(1).open()
+    world.frame(1, { t: 's', q: 1001, ms: 5100, b: [[10, 7]], a: [[11, 1]] })
+    world.frame(0, { t: 's', q: 1, ms: 5200, b: [[10, 3]], a: [[11, 1]] })
+    world.pass(3000, 0, 1)
+    assert.equal(world.socket(0).terminated, false)
+    world.frame(1, { t: 's', q: 1, ms: 5200, b: [[10, 3]], a: [[11, 1]] })
+    world.pass(1000, 0, 1)
+    assert.equal(world.socket(0).terminated, true)
+  })
+
+  for (const bySymbol of [true, false]) {
+    const scope = bySymbol ? 'symbol' : 'connection'
+    test(`a replacement 50 frames behind never takes the book back (sequence of the ${scope})`, () => {
+      const world = new World(1, { lossScope: scope })
+      const at = (n: number) => ({ ...(bySymbol ? { q: n } : {}), ms: 10_000 + n })
+      const whole = (n: number) => ({ ...at(n), b: [[10, n]], a: [[11, 1]] }) as const
+      world.frame(0, { t: 's', ...whole(1200) })
+      world.frame(0, { t: 'r' })
+      world.socket(1).open()
+      world.frame(1, { t: 's', ...whole(1150) })
+      for (let n = 1201; n <= 1330; n++) {
+        world.frame(0, { t: 'u', ...at(n), b: [[10, n]] })
+        world.frame(1, { t: 'u', ...at(n - 50), b: [[10, n - 50]] })
+        world.environment.advance(500)
+      }
+      const { records } = world.sink
+      const sizes = records.filter(({ value }) => value.bids).map(({ value }) => value.bids[0][1])
+      assert.deepEqual(sizes, [...sizes].sort((a, b) => a - b), 'never back')
+      assert.equal(world.socket(0).terminated, false)
+      assert.equal(world.socket(1).terminated, true, 'given up after a minute')
+    })
+  }
 
   test('one whose book is wrong again and again is not asked for all the time', () => {
     const world = new World(1)

@@ -257,6 +257,10 @@ export interface FakeFrame {
   readonly check?: boolean
   /** Prices of the worst levels that are known. */
   readonly horizon?: readonly [bid: number | null, ask: number | null]
+  /** Exchange time in ms; absent: none. */
+  readonly ms?: number
+  /** The symbol's sequence; absent: `n`. */
+  readonly q?: number
   readonly i?: number
   readonly b?: FakeLevels
   readonly a?: FakeLevels
@@ -336,7 +340,8 @@ class FakeSession implements Session {
     if (message.t === 'h' || message.b === undefined && message.t === 'x') return
     if (message.t === 'r') return this.#output.retire('the fake exchange says so')
     const changes = fill(this.#changes, message.b ?? [], message.a ?? [])
-    changes.nonce = message.n
+    changes.nonce = message.q ?? message.n
+    changes.timestampMs = message.ms ?? -1
     changes.receivedUs = receivedUs
     const { check, horizon } = message
     if (check !== undefined) changes.check = { holds: () => check }
