@@ -33,7 +33,7 @@
  * 8. What leaves the window of `len` levels is deleted by a message of its own, before what enters
  *    is told: nothing is to be forgotten without one.
  * 9. 20051: the socket will end. 20060 and 20061: maintenance begins and ends; all books in between
- *    are stale, and asked for again behind it.
+ *    are stale, and asked for again behind it, also when its beginning was not heard of.
  */
 import { Book } from '../core/book.ts'
 import { ASK, BID, type BookCheck, LevelChanges } from '../core/changes.ts'
@@ -546,6 +546,8 @@ class BitfinexSession implements Session, BookCheck {
     } else if (code === MAINTENANCE_BEGINS) {
       this.pause(`Bitfinex pauses for maintenance${said}`)
     } else if (code === MAINTENANCE_ENDS) {
+      // Events are not numbered: its beginning may have been lost.
+      if (this.states.includes(LIVE)) this.pause(`Bitfinex was in maintenance${said}`)
       this.resume()
     } else if (version !== undefined && version !== 2) {
       this.giveUp(

@@ -24,8 +24,8 @@
  *    CRC-32 of the best 25 levels a side, checked after the frame. A frame with neither is no proof.
  * 5. Resync: unsubscribe and subscribe; the next snapshot makes the book live again. Requests are
  *    counted by the exchange for an hour; a socket that has used nearly all of them is replaced.
- * 6. A socket is closed after 30 s without a frame: after a silence the text `ping` is sent, the text
- *    `pong` comes back.
+ * 6. A socket is closed after 30 s without a frame: when nothing was asked for 10 s the text `ping` is
+ *    sent, the text `pong` comes back. What is heard says nothing of that: it may come late.
  * 7. `notice` 64008: the exchange is about to close the socket. An instrument that is unsubscribed
  *    without having been asked for is stale.
  *
@@ -159,8 +159,8 @@ class OkxSession implements Session {
   /** The socket is given up: nothing that still comes on it counts. */
   private isDead = false
   private isRetiring = false
-  /** A frame came since the last heartbeat. */
-  private heard = false
+  /** Something was sent since the last heartbeat. */
+  private said = false
   /** Of the frame that was read last. */
   private isSnapshot = false
   private timestampMs = -1
@@ -189,7 +189,6 @@ class OkxSession implements Session {
   opened(): void {
     if (this.isOpen || this.isDead) return
     this.isOpen = true
-    this.heard = true
     this.request('subscribe', this.instruments.map((_, index) => index))
   }
 
@@ -223,13 +222,12 @@ class OkxSession implements Session {
     this.requestsInHour -= this.requests[this.beat]
     this.requests[this.beat] = 0
     if (!this.isOpen || this.isDead) return
-    if (!this.heard) this.output.send('ping')
-    this.heard = false
+    if (!this.said) this.output.send('ping')
+    this.said = false
   }
 
   received(frame: Uint8Array, receivedUs: number): void {
     if (this.isDead) return
-    this.heard = true
     scanner.load(frame)
     const index = this.scan()
     scanner.release()
@@ -618,6 +616,7 @@ class OkxSession implements Session {
       this.requests[this.beat]++
       this.requestsInHour++
       this.output.send(JSON.stringify({ op, args }))
+      this.said = true
     }
   }
 }

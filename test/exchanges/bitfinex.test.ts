@@ -493,6 +493,15 @@ describe('steps', () => {
     }
   })
 
+  test('9: maintenance whose beginning was lost shows at its end', () => {
+    const { session, listener } = started()
+    give(session, info(20_061))
+    assert.deepEqual(listener.suspects.map(({ reason }) => reason), ['stale', 'stale'])
+    assert.deepEqual(requests(listener), ['unsubscribe 7', 'unsubscribe 8'])
+    give(session, info(20_061))
+    assert.equal(listener.suspects.length, 2, 'once is enough')
+  })
+
   test('9: a connection that begins in maintenance', () => {
     const { session, listener } = open()
     session.opened()

@@ -348,24 +348,20 @@ describe('steps', () => {
     assert.ok(beats > 10 && beats < hour, `${beats}`)
   })
 
-  test('6: a ping after a silence, within 25 s', () => {
+  test('6: the exchange hears of the client every 20 s, whatever the client hears', () => {
     const { session, listener } = open(BTC)
     session.heartbeat!()
     assert.deepEqual(listener.sent, [], 'not before the socket is open')
     session.opened()
-    assert.ok(2 * session.heartbeatMs! <= 25_000)
+    assert.ok(2 * session.heartbeatMs! <= 20_000)
+    session.heartbeat!()
+    assert.equal(listener.sent.length, 1, 'a subscription was sent')
     for (let i = 0; i < 3; i++) {
-      give(session, update(i, i + 1))
+      // Frames that were sent long ago may still be coming in.
+      give(session, update(i, i + 1), 'pong')
       session.heartbeat!()
     }
-    assert.equal(listener.sent.length, 1)
-    session.heartbeat!()
-    assert.equal(listener.sent[1], 'ping')
-    give(session, 'pong')
-    session.heartbeat!()
-    assert.equal(listener.sent.length, 2)
-    session.heartbeat!()
-    assert.equal(listener.sent[2], 'ping')
+    assert.deepEqual(listener.sent.slice(1), ['ping', 'ping', 'ping'])
     assert.deepEqual(session.stats, { scannerFallbacks: 0, unknownFrames: 0, duplicates: 0 })
     assert.deepEqual(listener.failures, [])
   })

@@ -242,12 +242,15 @@ export class ExchangeHost {
   isUnchecked(symbol: string, connection: number, nonce: number, atUs: number): boolean {
     if (this.#twin.rules.hasChecksum !== true) return false
     const wireSymbol = this.exchange.product(symbol)!.wireSymbol
+    const socket = this.#sockets.get(connection)
     const isMute = this.exchange.isDelisted(symbol) || this.isSilent(symbol, connection) ||
-      this.#sockets.get(connection)?.disturbed === true
+      socket?.disturbed === true
+    // The line may be slow, or nobody has listened for a while.
+    const withinUs = CHECKED_WITHIN_US + (socket?.latenessUs ?? 0)
     return this.exchange.declared.some((fault, i) =>
       fault.kind === 'wrong-snapshot' && fault.connection === connection &&
       fault.wireSymbol === wireSymbol && fault.sequence <= nonce &&
-      (isMute || atUs - this.#declaredUs[i]! < CHECKED_WITHIN_US)
+      (isMute || atUs - this.#declaredUs[i]! < withinUs)
     )
   }
 

@@ -141,6 +141,8 @@ export class SimulatedSocket implements Socket {
   disturbed = false
   /** Something that the exchange sent came late, or not as it was sent. */
   hindered = false
+  /** How late the latest of what came was, microseconds. */
+  latenessUs = 0
   readonly #network: SimulatedNetwork
   readonly #events: SocketEvents
   readonly #isAlive: () => boolean
@@ -332,10 +334,15 @@ export class SimulatedSocket implements Socket {
   /** In order behind everything that is under way to the worker. */
   #down(arrive: () => void): void {
     const { clock } = this.#network
-    this.#downUs = Math.max(this.#downUs, clock.timeUs + this.#network.latencyUs())
-    clock.after(this.#downUs - clock.timeUs, () => {
-      if (this.#paused) this.#held.push(arrive)
-      else arrive()
+    const sentUs = clock.timeUs
+    this.#downUs = Math.max(this.#downUs, sentUs + this.#network.latencyUs())
+    const arrived = (): void => {
+      this.latenessUs = Math.max(this.latenessUs, clock.timeUs - sentUs)
+      arrive()
+    }
+    clock.after(this.#downUs - sentUs, () => {
+      if (this.#paused) this.#held.push(arrived)
+      else arrived()
     })
   }
 

@@ -575,7 +575,14 @@ export class Oracle implements NetworkObserver {
     const before = run.socket >= 0 ? run.socket : account.socket
     if (before >= 0 && this.#network!.isOpen(before)) return before
     const next = this.#successor(account, before)
-    return next >= 0 ? next : before
+    if (next >= 0) return next
+    // The next socket was given up: the one before it has the book again.
+    const earlier = this.#witness.predecessor(
+      account.planned.symbol,
+      before,
+      (one) => this.#network!.isOpen(one),
+    )
+    return earlier >= 0 ? earlier : before
   }
 
   #successor(account: SymbolAccount, socket: number): number {

@@ -60,6 +60,14 @@ export class Witness {
     return found?.socket ?? -1
   }
 
+  /** The last open socket before `socket` that has the symbol's book; -1: there is none. */
+  predecessor(symbol: string, socket: number, isOpen: (socket: number) => boolean): number {
+    const found = this.#sessions.findLast((one) =>
+      one.socket < socket && one.brought.has(symbol) && isOpen(one.socket)
+    )
+    return found?.socket ?? -1
+  }
+
   #output(heard: Heard, output: SessionOutput): SessionOutput {
     const speak = (what: () => void): void => {
       const before = this.speaking

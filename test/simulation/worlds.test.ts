@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { adapters } from '../../src/exchanges/index.ts'
+import { PINNED } from './pinned.ts'
 import { PLANTED } from './planted.ts'
 import { exchangeOf, EXCHANGES, runWorld } from './world.ts'
 
@@ -49,6 +50,14 @@ describe('worlds', () => {
     assert.deepEqual(chosen, EXCHANGES)
     assert.deepEqual([...EXCHANGES].sort(), Object.keys(adapters).sort())
   })
+})
+
+describe('a world that failed once stays whole', () => {
+  for (const { exchange, seed, found } of PINNED) {
+    test(`${exchange} ${seed}: ${found}`, SLOW, async () => {
+      assert.equal((await runWorld(seed, { exchange })).failure, undefined)
+    })
+  }
 })
 
 describe('a planted bug is found', () => {
