@@ -27,6 +27,7 @@ const NONCE = text.encode(',"nonce":')
 const TIMESTAMP = text.encode(',"timestamp":')
 const RECEIVED = text.encode(',"receivedUs":')
 const PUBLISHED = text.encode(',"publishedUs":')
+const LAST = text.encode(',"lastUs":')
 const BIDS = text.encode(',"bids":[')
 const ASKS = text.encode('],"asks":[')
 const SEQ = text.encode(',"seq":')
@@ -211,15 +212,19 @@ export class EventEncoder {
     this.short(this.invalidHead, epoch, seq, REASON, reason, receivedUs, publishedUs)
   }
 
-  /** `seq` repeats the last event's. */
+  /**
+   * `seq` repeats the last event's. `lastUs`: when the exchange spoke of the symbol last, or proved
+   * its stream, in microseconds since 1970; 0: it never did.
+   */
   heartbeat(
     epoch: number,
     seq: number,
     state: 'live' | 'invalid',
+    lastUs: number,
     receivedUs: number,
     publishedUs: number,
   ): void {
-    this.short(this.heartbeatHead, epoch, seq, STATE, state, receivedUs, publishedUs)
+    this.short(this.heartbeatHead, epoch, seq, STATE, state, receivedUs, publishedUs, lastUs)
   }
 
   /** Writes everything up to the levels or the proof, with room for what follows; ends the template. */
@@ -279,6 +284,7 @@ export class EventEncoder {
     value: string,
     receivedUs: number,
     publishedUs: number,
+    lastUs = 0,
   ): void {
     const slab = this.slab
     slab.ensure(head.length + FIELDS_MAX)
@@ -295,6 +301,10 @@ export class EventEncoder {
     at = writeInteger(bytes, at, receivedUs)
     at = writeBytes(bytes, at, PUBLISHED)
     at = writeInteger(bytes, at, publishedUs)
+    if (lastUs > 0) {
+      at = writeBytes(bytes, at, LAST)
+      at = writeInteger(bytes, at, lastUs)
+    }
     bytes[at++] = CLOSE_OBJECT
     slab.start = 0
     slab.end = at

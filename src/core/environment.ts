@@ -14,12 +14,16 @@ export interface SocketEvents {
   opened(): void
   /** One whole message as bytes, owned by the receiver for the duration of the call. */
   received(frame: Uint8Array): void
+  /** A protocol ping or pong came: nothing to read, but the peer is there. */
+  alive(): void
   /** Exactly once, also when the connection could never be made. */
   closed(code: number, reason: string): void
 }
 
 export interface Socket {
   send(text: string): void
+  /** A protocol ping, which every peer answers with a pong. */
+  ping(): void
   /** Stops and starts delivery (and so the peer, by TCP). */
   pause(): void
   resume(): void

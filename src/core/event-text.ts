@@ -18,6 +18,8 @@ export interface EventText {
   readonly state: string | undefined
   readonly proof: string | undefined
   readonly depth: number | undefined
+  /** Of a heartbeat, microseconds since 1970. */
+  readonly lastUs: number | undefined
   /** 0 of 1 when the snapshot is not split. */
   readonly part: number
   readonly parts: number
@@ -60,6 +62,7 @@ export function parseEvent(value: string | Uint8Array): EventText | undefined {
     state: textOf(fields.get('state')),
     proof: textOf(fields.get('proof')),
     depth: numberOf(fields.get('depth')),
+    lastUs: numberOf(fields.get('lastUs')),
     part: numberOf(fields.get('part')) ?? 0,
     parts: numberOf(fields.get('parts')) ?? 1,
     bids: scanner.bids ?? NO_LEVELS,

@@ -71,6 +71,11 @@ export interface InvalidEvent extends EventHeader {
 export interface HeartbeatEvent extends EventHeader {
   readonly type: 'heartbeat'
   readonly state: 'live' | 'invalid'
+  /**
+   * When the exchange spoke of the symbol last, or proved its stream, microseconds since 1970;
+   * absent: it never did.
+   */
+  readonly lastUs?: number
 }
 
 export type BookEvent = SnapshotEvent | DeltaEvent | InvalidEvent | HeartbeatEvent

@@ -40,6 +40,11 @@ export class Replica {
   seq = -1
   /** The exchange's sequence, as text when beyond 2^53. */
   nonce: number | string | undefined = undefined
+  /**
+   * When the exchange spoke of the symbol last, or proved its stream, as far as was told,
+   * microseconds since 1970: how old the book's news are. 0: never.
+   */
+  lastUs = 0
   /** The last event that `receive` could read, whatever became of it. */
   event: EventText | undefined = undefined
   /** Events that a snapshot jumped over while the book was valid: lost, though the book is whole. */
@@ -66,6 +71,8 @@ export class Replica {
     this.event = event
     if (event.epoch < this.epoch) return 'zombie'
     if (event.epoch > this.epoch) this.#begin(event.epoch)
+    const heardUs = event.type === 'delta' ? event.receivedUs : event.lastUs ?? 0
+    if (heardUs > this.lastUs) this.lastUs = heardUs
     switch (event.type) {
       case 'snapshot':
         return event.parts > 1 ? this.#part(event) : this.#snapshot(event, [event])

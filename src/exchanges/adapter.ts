@@ -40,8 +40,6 @@ export interface Limits {
   readonly connectsWindowMs?: number
   /** A subscription must arrive this soon after the socket opened. */
   readonly subscribeWithinMs: number
-  /** A socket without any frame for this long is dead. */
-  readonly staleMs: number
   /** Reconnect before the exchange does. Absent: never. */
   readonly lifetimeMs?: number
   /** Largest frame to accept, in bytes. */
@@ -210,8 +208,11 @@ export interface SessionOutput {
   refreshed(index: number, changes: LevelChanges): void
   /** The book of `index` is not proven any more; a resync will be asked for by the feed. */
   suspect(index: number, reason: InvalidReason, detail: string): void
-  /** `weight` is what the exchange counts for the request; 1 when it does not weigh them. */
-  requestSnapshot(index: number, url: string, weight: number): void
+  /**
+   * `weight` is what the exchange counts for the request; 1 when it does not weigh them. `delayMs`:
+   * not sooner than this; absent: as soon as may be.
+   */
+  requestSnapshot(index: number, url: string, weight: number, delayMs?: number): void
   /** The exchange will end this socket soon: the feed opens another one before it does. */
   retire(detail: string): void
   /**

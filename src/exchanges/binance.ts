@@ -1073,8 +1073,6 @@ const SPOT: Rules = {
     connectsPerSecond: 1,
     connectsWindowMs: 300_000,
     subscribeWithinMs: 60_000,
-    // Pings come every 20 s, also where nothing is traded.
-    staleMs: 60_000,
     lifetimeMs: DAY_MINUS_AN_HOUR_MS,
     frameBytesMax: FRAME_BYTES_MAX,
     snapshotWeightPerMinute: 6000,
@@ -1100,8 +1098,6 @@ const USDM: Rules = {
     connectsPerSecond: 1,
     connectsWindowMs: 300_000,
     subscribeWithinMs: 60_000,
-    // Pings come every three minutes.
-    staleMs: 300_000,
     lifetimeMs: DAY_MINUS_AN_HOUR_MS,
     frameBytesMax: FRAME_BYTES_MAX,
     snapshotWeightPerMinute: 2400,

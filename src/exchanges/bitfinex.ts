@@ -1029,8 +1029,6 @@ const LIMITS: Limits = {
   connectsWindowMs: 60_000,
   // No limit is documented.
   subscribeWithinMs: 30_000,
-  // A channel beats every 15 seconds, and pings are answered.
-  staleMs: 30_000,
   // A whole book is about 20 kB.
   frameBytesMax: 4 * 1024 * 1024,
 }

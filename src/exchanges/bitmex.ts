@@ -705,8 +705,6 @@ export const bitmex: Adapter = {
     connectsWindowMs: 3_600_000,
     // No rule of the exchange.
     subscribeWithinMs: 30_000,
-    // A ping after five seconds of silence is answered at once.
-    staleMs: 15_000,
     // Nothing tells of a lost insert: a fresh snapshot on the next socket mends what it left wrong.
     lifetimeMs: 15 * 60_000,
     frameBytesMax: 16 * 1024 * 1024,

@@ -768,8 +768,6 @@ export const bybit: Adapter = {
     connectsWindowMs: 300_000,
     // The exchange names none.
     subscribeWithinMs: 10_000,
-    // A pong comes every 20 s.
-    staleMs: 30_000,
     // 1000 levels a side are about 60 kB.
     frameBytesMax: 4 * 1024 * 1024,
   },

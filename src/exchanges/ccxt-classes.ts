@@ -21,8 +21,6 @@ export interface CcxtClass {
   readonly truncates?: true
   /** The snapshot on the socket ends before the book does. */
   readonly finite?: true
-  /** ccxt asks for a sign of life so rarely that a socket may be silent for this long. */
-  readonly silenceMs?: number
   /** It does not work, and why. */
   readonly refused?: string
 }
@@ -48,7 +46,6 @@ export const ccxtClasses: Readonly<Record<string, CcxtClass>> = {
   backpack: {
     load: () => import('../../node_modules/ccxt/js/src/pro/backpack.js'),
     batches: true,
-    silenceMs: 250_000,
   },
   bequant: {
     load: () => import('../../node_modules/ccxt/js/src/pro/bequant.js'),
@@ -56,22 +53,18 @@ export const ccxtClasses: Readonly<Record<string, CcxtClass>> = {
   binance: {
     load: () => import('../../node_modules/ccxt/js/src/pro/binance.js'),
     batches: true,
-    silenceMs: 400_000,
   },
   binancecoinm: {
     load: () => import('../../node_modules/ccxt/js/src/pro/binancecoinm.js'),
     batches: true,
-    silenceMs: 400_000,
   },
   binanceus: {
     load: () => import('../../node_modules/ccxt/js/src/pro/binanceus.js'),
     batches: true,
-    silenceMs: 400_000,
   },
   binanceusdm: {
     load: () => import('../../node_modules/ccxt/js/src/pro/binanceusdm.js'),
     batches: true,
-    silenceMs: 400_000,
   },
   bingx: {
     load: () => import('../../node_modules/ccxt/js/src/pro/bingx.js'),
@@ -118,7 +111,6 @@ export const ccxtClasses: Readonly<Record<string, CcxtClass>> = {
   },
   bullish: {
     load: () => import('../../node_modules/ccxt/js/src/pro/bullish.js'),
-    silenceMs: 210_000,
   },
   bybit: {
     load: () => import('../../node_modules/ccxt/js/src/pro/bybit.js'),
@@ -139,7 +131,6 @@ export const ccxtClasses: Readonly<Record<string, CcxtClass>> = {
     load: () => import('../../node_modules/ccxt/js/src/pro/bydfi.js'),
     batches: true,
     levels: 100,
-    silenceMs: 250_000,
   },
   cex: {
     load: () => import('../../node_modules/ccxt/js/src/pro/cex.js'),
@@ -211,7 +202,6 @@ export const ccxtClasses: Readonly<Record<string, CcxtClass>> = {
   grvt: {
     load: () => import('../../node_modules/ccxt/js/src/pro/grvt.js'),
     batches: true,
-    silenceMs: 620_000,
   },
   hashkey: {
     load: () => import('../../node_modules/ccxt/js/src/pro/hashkey.js'),
@@ -328,7 +318,6 @@ export const ccxtClasses: Readonly<Record<string, CcxtClass>> = {
   toobit: {
     load: () => import('../../node_modules/ccxt/js/src/pro/toobit.js'),
     batches: true,
-    silenceMs: 130_000,
   },
   upbit: {
     load: () => import('../../node_modules/ccxt/js/src/pro/upbit.js'),

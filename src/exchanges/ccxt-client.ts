@@ -43,7 +43,13 @@ export interface CcxtSocket {
   onPong(): void
   clearPingInterval(): void
   clearConnectionTimeout(): void
-  readonly connection?: { close(): void; terminate?(): void }
+  readonly connection?: {
+    /** 1: open. */
+    readonly readyState?: number
+    close(): void
+    terminate?(): void
+    ping?(): void
+  }
   readonly futures: Readonly<Record<string, Promise<unknown>>>
 }
 

@@ -23,6 +23,12 @@ const CACHE_MAX = 20_000
  */
 const REST_SYNC = { snapshotDelay: 0, snapshotMaxRetries: 8 }
 
+/** As for native sockets: see `CONNECTION_TIMINGS` in feed/connection.ts. */
+const SILENCE_MS = 8000
+const PONG_WITHIN_MS = 5000
+/** `WebSocket.OPEN`. */
+const OPEN = 1
+
 const WAITING = 0
 const LIVE = 1
 const LOST = 2
@@ -83,7 +89,8 @@ export class Lane {
   readonly #books: WeakMap<CcxtBook, FollowedBook> = new WeakMap()
   /** Books that were only handed to `resolve`, by symbol: one exchange registers none. */
   readonly #resolved: Map<string, CcxtBook> = new Map()
-  readonly #sockets: Set<CcxtSocket> = new Set()
+  /** When each socket was heard of last, monotonic ms. */
+  readonly #sockets: Map<CcxtSocket, number> = new Map()
   #nested = 0
   /** An error is being handed to all promises of a socket. */
   #isForAll = false
@@ -133,7 +140,7 @@ export class Lane {
 
   /** Says everything that changed while the socket was paused. */
   resume(): void {
-    this.#look(true)
+    this.#review(true)
   }
 
   /** Ends all sockets, timers and promises of ccxt; nothing is said any more. */
@@ -141,14 +148,14 @@ export class Lane {
     if (this.isDead) return
     this.isDead = true
     clearTimeout(this.#timer)
-    for (const socket of this.#sockets) {
+    for (const socket of this.#sockets.keys()) {
       socket.clearPingInterval()
       socket.clearConnectionTimeout()
       hush(socket)
     }
     this.#exchange.close().catch(ignore)
     // A socket that ccxt has dropped from its list is not closed by it, and none waits for its peer.
-    for (const { connection } of this.#sockets) {
+    for (const { connection } of this.#sockets.keys()) {
       if (connection?.terminate !== undefined) connection.terminate()
       else connection?.close()
     }
@@ -251,7 +258,7 @@ export class Lane {
   }
 
   #hookSocket(socket: CcxtSocket): void {
-    this.#sockets.add(socket)
+    this.#sockets.set(socket, performance.now())
     const { redirectSocket } = this.#options
     const connect = socket.createConnection
     socket.createConnection = () => {
@@ -301,7 +308,7 @@ export class Lane {
     const pong = socket.onPong
     socket.onPong = () => {
       pong.call(socket)
-      if (!this.isDead) this.#owner.alive()
+      this.#heard(socket)
     }
     socket.log = (...values) => {
       if (values.includes('onMessage JSON.parse')) this.#disconnected('a frame that is not JSON')
@@ -315,7 +322,7 @@ export class Lane {
   ): unknown {
     if (this.isDead) return undefined
     if (this.#nested === 0) {
-      if (this.#isLookDue) this.#look(false)
+      if (this.#isLookDue) this.#review(false)
       this.#message = message
     }
     this.#nested++
@@ -328,11 +335,36 @@ export class Lane {
     }
     this.#nested--
     if (this.#nested === 0) {
-      if (!this.isDead) this.#look(true)
+      if (!this.isDead) this.#review(true)
       this.#message = undefined
-      if (!this.isDead) this.#owner.alive()
+      this.#heard(socket)
     }
     return result
+  }
+
+  #heard(socket: CcxtSocket): void {
+    if (this.isDead) return
+    if (this.#sockets.has(socket)) this.#sockets.set(socket, performance.now())
+    this.#owner.alive()
+  }
+
+  /**
+   * Pings what was silent for long, and gives up what does not answer: ccxt itself takes a minute for
+   * that and more. Call once a second; `lateMs`: nobody listened for so long.
+   */
+  look(nowMs: number, lateMs: number): void {
+    for (const [socket, heardMs] of this.#sockets) {
+      const { connection } = socket
+      // One that is not open yet has a time limit of its own.
+      const isAsked = connection?.readyState === OPEN && connection.ping !== undefined
+      const silentMs = isAsked ? nowMs - heardMs - lateMs : 0
+      if (!isAsked || lateMs > 0) this.#sockets.set(socket, nowMs - silentMs)
+      if (silentMs > SILENCE_MS + PONG_WITHIN_MS) {
+        const seconds = Math.round(silentMs / 1000)
+        return this.#disconnected(`nothing for ${seconds} s, and no answer to a ping`)
+      }
+      if (silentMs > SILENCE_MS) connection!.ping!()
+    }
   }
 
   readonly #touched = (): void => {
@@ -340,7 +372,7 @@ export class Lane {
     // From a promise: an answer by REST is being put in, all of it before the next turn.
     this.#isLookDue = true
     queueMicrotask(() => {
-      if (this.#isLookDue && !this.isDead) this.#look(false)
+      if (this.#isLookDue && !this.isDead) this.#review(false)
     })
   }
 
@@ -355,7 +387,7 @@ export class Lane {
   // -- what became of the books
 
   /** `inBand`: within a message of the exchange, not from an answer by REST. */
-  #look(inBand: boolean): void {
+  #review(inBand: boolean): void {
     this.#isLookDue = false
     const { orderbooks } = this.#exchange
     for (const [symbol, watched] of this.#watched) {

@@ -6,7 +6,6 @@
  * {"t":"delta","i":0,"g":0,"n":8,"ts":-1,"b":[["100.1","0"]],"a":[["100.3","1.5"]]}
  * {"t":"lost","i":0,"g":0,"r":"gap","m":"..."}     the book of one symbol
  * {"t":"limited","m":"..."}                        the exchange refuses everything for a while
- * {"t":"alive"}                                    something came that changed no book
  * ```
  *
  * 1. `i` is the instrument; `g` counts how often its book was asked for. What another generation
@@ -46,7 +45,6 @@ export type CcxtFrame =
     readonly m: string
   }
   | { readonly t: 'limited'; readonly m: string }
-  | { readonly t: 'alive' }
 
 export type CcxtMessage =
   | { readonly op: 'subscribe'; readonly depth: number }
@@ -105,8 +103,6 @@ export class CcxtSession implements Session {
       return this.#undecodable('not JSON')
     }
     switch (message?.t) {
-      case 'alive':
-        return
       case 'snapshot':
       case 'delta':
         return this.#book(message, receivedUs)

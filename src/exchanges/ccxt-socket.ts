@@ -17,8 +17,8 @@ import type { CcxtFrame, CcxtMessage } from './ccxt-session.ts'
 /** Stands for the exchange's own addresses, which only ccxt knows. */
 const PLACEHOLDER = 'wss://ccxt.invalid'
 
-/** One sign of life a second is enough. */
-const ALIVE_MS = 1000
+/** How often the lanes look after their sockets. */
+const LOOK_MS = 1000
 
 export function placeholderUrl(exchange: string): string {
   return `${PLACEHOLDER}/${exchange}`
@@ -52,7 +52,8 @@ export class CcxtPseudoSocket implements Socket, LaneOwner {
   #markets: readonly unknown[] = []
   #limit: number | undefined
   #isEnded = false
-  #aliveAtMs = 0
+  #lookedMs = performance.now()
+  #timer: ReturnType<typeof setInterval> | undefined
 
   constructor(
     id: string,
@@ -83,7 +84,9 @@ export class CcxtPseudoSocket implements Socket, LaneOwner {
       const exchange = this.#exchange()
       this.#markets = this.#instruments.map((instrument) => marketOf(instrument, exchange))
     }
-    if (!this.#isEnded) this.#events.opened()
+    if (this.#isEnded) return
+    this.#timer = setInterval(() => this.#look(), LOOK_MS)
+    this.#events.opened()
   }
 
   #listing(): Promise<readonly unknown[]> {
@@ -118,6 +121,18 @@ export class CcxtPseudoSocket implements Socket, LaneOwner {
     }
   }
 
+  /** Answered for all lanes: each looks after its own sockets. */
+  ping(): void {
+    queueMicrotask(() => this.alive())
+  }
+
+  #look(): void {
+    const now = performance.now()
+    const lateMs = Math.max(0, now - this.#lookedMs - 2 * LOOK_MS)
+    this.#lookedMs = now
+    for (const lane of [...this.#lanes]) if (!lane.isDead) lane.look(now, lateMs)
+  }
+
   pause(): void {
     this.isPaused = true
   }
@@ -139,11 +154,10 @@ export class CcxtPseudoSocket implements Socket, LaneOwner {
 
   emit(frame: CcxtFrame): void {
     if (!this.#isEnded) this.#events.received(encoder.encode(JSON.stringify(frame)))
-    this.#aliveAtMs = performance.now()
   }
 
   alive(): void {
-    if (performance.now() - this.#aliveAtMs >= ALIVE_MS) this.emit({ t: 'alive' })
+    if (!this.#isEnded) this.#events.alive()
   }
 
   ended(lane: Lane, kind: 'closed' | 'limited', message: string): void {
@@ -211,6 +225,7 @@ export class CcxtPseudoSocket implements Socket, LaneOwner {
   }
 
   #disposeAll(): void {
+    clearInterval(this.#timer)
     for (const lane of [...this.#lanes]) this.#drop(lane)
   }
 

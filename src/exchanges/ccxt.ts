@@ -64,8 +64,6 @@ export function ccxtAdapter(exchange: string): Adapter | undefined {
       framesPerSecond: 20,
       connectsPerSecond: 2,
       subscribeWithinMs: 60_000,
-      // ccxt looks after its sockets itself; a quiet one answers its pings every 30 s.
-      staleMs: row.silenceMs ?? 90_000,
       frameBytesMax: 256 * 1024 * 1024,
     },
     url: () => placeholderUrl(exchange),

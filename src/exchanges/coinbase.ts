@@ -574,8 +574,6 @@ export const coinbase: Adapter = {
     framesPerSecond: 8,
     connectsPerSecond: 8,
     subscribeWithinMs: 5_000,
-    // Heartbeats come once a second.
-    staleMs: 5_000,
     // BTC-USD's snapshot alone is about 5 MB.
     frameBytesMax: 64 * 1024 * 1024,
   },

@@ -516,8 +516,6 @@ export const coinbaseexchange: Adapter = {
     framesPerSecond: 50,
     connectsPerSecond: 4,
     subscribeWithinMs: 5_000,
-    // Heartbeats come once a second for each product.
-    staleMs: 10_000,
     // Nothing tells of a lost frame: a fresh snapshot on the next socket mends what it left wrong.
     lifetimeMs: 15 * 60_000,
     frameBytesMax: 64 * 1024 * 1024,

@@ -915,8 +915,6 @@ export const kraken: Adapter = {
     connectsPerSecond: 150 / 600,
     connectsWindowMs: 600_000,
     subscribeWithinMs: 10_000,
-    // Heartbeats come about once a second when nothing else does.
-    staleMs: 10_000,
     // No checksum reaches below the tenth level: a fresh snapshot mends what a loss left there.
     lifetimeMs: 60 * 60_000,
     // 1000 levels a side are less than 100 kB.

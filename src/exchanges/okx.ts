@@ -789,8 +789,6 @@ export const okx: Adapter = {
     framesPerSecond: 3,
     connectsPerSecond: 3,
     subscribeWithinMs: 20_000,
-    // Silence is answered with a ping within 20 s, and that with a pong.
-    staleMs: 30_000,
     // A whole book is about 40 KB.
     frameBytesMax: 4 * 1024 * 1024,
   },

@@ -37,12 +37,19 @@ export function openWebSocket(
     socket.terminate()
     end(1009, failure)
   })
+  const alive = (): void => {
+    if (!ended) events.alive()
+  }
+  // A ping is answered by the library.
+  socket.on('ping', alive)
+  socket.on('pong', alive)
   socket.on('error', (error) => {
     failure = error.message
   })
   socket.on('close', (code, reason) => end(code, reason.length > 0 ? String(reason) : failure))
   return {
     send: (text) => socket.send(text),
+    ping: () => socket.ping(),
     pause: () => socket.pause(),
     resume: () => socket.resume(),
     get bufferedBytes() {
@@ -69,6 +76,10 @@ export type LossReason =
 
 export interface ConnectionTimings {
   readonly connectTimeoutMs: number
+  /** Nothing from the peer for so long, no frame, ping or pong: it is sent a ping. */
+  readonly silenceMs: number
+  /** And for so long after that: the socket is dead. */
+  readonly pongWithinMs: number
   /** The n-th attempt in a row waits up to `backoffBaseMs * 2^n`, at most `backoffCapMs`. */
   readonly backoffBaseMs: number
   readonly backoffCapMs: number
@@ -76,9 +87,15 @@ export interface ConnectionTimings {
 
 export const CONNECTION_TIMINGS: ConnectionTimings = {
   connectTimeoutMs: 10_000,
+  // Together less than the 15 s after which consumers may give up an agent.
+  silenceMs: 9000,
+  pongWithinMs: 5000,
   backoffBaseMs: 1000,
   backoffCapMs: 30_000,
 }
+
+/** In a queue of messages: a protocol ping. */
+const PING = Symbol('ping')
 
 /** An event loop that stood still this long saw no frames because it did not look. */
 const TICK_LATE_MS = 1000
@@ -106,6 +123,8 @@ export type ConnectionState = 'idle' | 'waiting' | 'connecting' | 'open' | 'stop
 
 /** One slot: at most one socket at a time, opened again for as long as it is not stopped. */
 export class Connection implements BudgetClient {
+  /** When the latest frame reached user code, microseconds since 1970; 0: none has. */
+  lastFrameUs = 0
   /** All sockets of this slot together. */
   frames = 0
   bytes = 0
@@ -120,7 +139,7 @@ export class Connection implements BudgetClient {
   #owner: ConnectionOwner
   #link: SocketLink | undefined
   #timer: Timer | undefined
-  #queue: string[] = []
+  #queue: (string | typeof PING)[] = []
   /** Messages up to the last one that is no heartbeat. */
   #requests = 0
   #isBeating = false
@@ -128,8 +147,14 @@ export class Connection implements BudgetClient {
   #opening = false
   #attempts = 0
   #paused = false
+  /** Pings and pongs of the peer, all sockets together. */
+  #pongs = 0
   #framesAtTick = 0
-  #lastFrameMs = 0
+  #pongsAtTick = 0
+  /** When the peer was heard of last, monotonic ms, as exact as the ticks. */
+  #heardMs = 0
+  /** A ping waits to be sent, or was: the first is Infinity, the other monotonic ms; else NaN. */
+  #pingedMs = NaN
   #lastTickMs = 0
   #lastHeartbeatMs = 0
   #rotateAtMs = Infinity
@@ -160,11 +185,6 @@ export class Connection implements BudgetClient {
 
   get urgent(): boolean {
     return this.#opening
-  }
-
-  /** When the last frame came, monotonic ms, as exact as the ticks; meaningful while open. */
-  get lastFrameMs(): number {
-    return this.#lastFrameMs
   }
 
   /** Another owner hears of this slot from now on. */
@@ -216,7 +236,7 @@ export class Connection implements BudgetClient {
     if (!this.#paused) return
     this.#paused = false
     if (this.state !== 'open') return
-    this.#lastFrameMs = this.environment.monotonicMs()
+    this.#heard(this.environment.monotonicMs())
     this.#link?.socket?.resume()
   }
 
@@ -225,13 +245,14 @@ export class Connection implements BudgetClient {
     const lateMs = nowMs - this.#lastTickMs - TICK_LATE_MS
     this.#lastTickMs = nowMs
     if (this.state !== 'open' || this.session === undefined) return
-    if (lateMs > 0) this.#lastFrameMs += lateMs
-    if (this.frames !== this.#framesAtTick) {
-      this.#framesAtTick = this.frames
-      this.#lastFrameMs = nowMs
-    } else if (!this.#paused && nowMs - this.#lastFrameMs > this.#options.limits.staleMs) {
-      const silentMs = Math.round(nowMs - this.#lastFrameMs)
-      this.#lose('stale', `no frame for ${silentMs} ms`, 0)
+    if (lateMs > 0) {
+      this.#heardMs += lateMs
+      this.#pingedMs += lateMs
+    }
+    if (this.frames !== this.#framesAtTick || this.#pongs !== this.#pongsAtTick) this.#heard(nowMs)
+    else if (!this.#paused && !this.#isAlive(nowMs)) {
+      const silentMs = Math.round(nowMs - this.#heardMs)
+      this.#lose('stale', `nothing for ${silentMs} ms, and no answer to a ping`, 0)
       return
     }
     if (nowMs >= this.#rotateAtMs) {
@@ -268,10 +289,13 @@ export class Connection implements BudgetClient {
 
   /** Granted by the budget. */
   sendNext(): void {
-    const text = this.#queue.shift()
+    const next = this.#queue.shift()
     if (this.#requests > 0) this.#requests--
     if (this.#queue.length === 0) this.#opening = false
-    if (text !== undefined) this.#link?.socket?.send(text)
+    if (next === PING) {
+      this.#pingedMs = this.environment.monotonicMs()
+      this.#link?.socket?.ping()
+    } else if (next !== undefined) this.#link?.socket?.send(next)
   }
 
   /** From the link: the socket is open. */
@@ -280,8 +304,7 @@ export class Connection implements BudgetClient {
     this.#timer = undefined
     const now = this.environment.monotonicMs()
     this.state = 'open'
-    this.#framesAtTick = this.frames
-    this.#lastFrameMs = now
+    this.#heard(now)
     this.#lastTickMs = now
     this.#lastHeartbeatMs = now
     const lifetimeMs = this.#options.limits.lifetimeMs
@@ -300,11 +323,37 @@ export class Connection implements BudgetClient {
     this.#budget.requestSend(this)
   }
 
+  /** From the link: a ping or pong came. */
+  socketAlive(): void {
+    this.#pongs++
+  }
+
   /** From the link: the socket is gone. */
   socketClosed(code: number, reason: string): void {
     const wasOpen = this.state === 'open'
     const text = reason === '' ? `code ${code}` : `code ${code}, ${reason}`
     this.#lose(wasOpen ? 'closed' : 'refused', text, 0)
+  }
+
+  #heard(nowMs: number): void {
+    this.#framesAtTick = this.frames
+    this.#pongsAtTick = this.#pongs
+    this.#heardMs = nowMs
+    this.#pingedMs = NaN
+  }
+
+  /** Asks, after a silence; false: there was no answer. */
+  #isAlive(nowMs: number): boolean {
+    const { silenceMs, pongWithinMs } = this.#timings
+    if (nowMs - this.#heardMs < silenceMs) return true
+    if (Number.isNaN(this.#pingedMs)) {
+      // Some exchanges count pings like any message; this one goes first.
+      this.#pingedMs = Infinity
+      this.#queue.unshift(PING)
+      if (this.#requests > 0) this.#requests++
+      this.#budget.requestSend(this)
+    }
+    return nowMs - this.#pingedMs < pongWithinMs
   }
 
   #lose(reason: LossReason, detail: string, delayMs: number): void {
@@ -338,6 +387,7 @@ export class Connection implements BudgetClient {
     this.#link = undefined
     this.session = undefined
     this.#queue = []
+    this.#pingedMs = NaN
     this.#requests = 0
     this.#opening = false
     this.#timer?.cancel()
@@ -370,7 +420,13 @@ class SocketLink implements SocketEvents {
     if (connection === undefined) return
     connection.frames++
     connection.bytes += frame.length
-    connection.session?.received(frame, connection.environment.nowUs())
+    const nowUs = connection.environment.nowUs()
+    connection.lastFrameUs = nowUs
+    connection.session?.received(frame, nowUs)
+  }
+
+  alive(): void {
+    this.#connection?.socketAlive()
   }
 
   closed(code: number, reason: string): void {

@@ -13,7 +13,13 @@ export interface OutputReceiver {
   delta(index: number, changes: LevelChanges): void
   refreshed(index: number, changes: LevelChanges): void
   suspect(index: number, reason: InvalidReason, detail: string): void
-  requestSnapshot(receiver: GroupOutput, index: number, url: string, weight: number): void
+  requestSnapshot(
+    receiver: GroupOutput,
+    index: number,
+    url: string,
+    weight: number,
+    delayMs: number,
+  ): void
   /** The exchange will not serve this symbol. */
   reject(index: number, message: string, retryAfterMs: number): void
   retire(detail: string): void
@@ -66,9 +72,9 @@ export class GroupOutput implements SessionOutput, SnapshotReceiver {
     else this.joining?.suspect(index)
   }
 
-  requestSnapshot(index: number, url: string, weight: number): void {
+  requestSnapshot(index: number, url: string, weight: number, delayMs = 0): void {
     // The next socket goes on from where the old one stands: it needs none.
-    if (this.#isHeard(index)) this.#receiver?.requestSnapshot(this, index, url, weight)
+    if (this.#isHeard(index)) this.#receiver?.requestSnapshot(this, index, url, weight, delayMs)
   }
 
   retire(detail: string): void {

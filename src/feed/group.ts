@@ -102,9 +102,12 @@ export class SymbolGroup implements SocketsOwner {
     // Another one may have taken its place.
     if (this.#sockets.connection !== connection) return
     const watches = this.#watches
+    const isProven = !this.#bySymbol
+    const checks: number[] = []
     let due = false
     for (let index = 0; index < watches.length; index++) {
       const watch = watches[index]
+      if (isProven) this.streams[index].provenUs = connection.lastFrameUs
       switch (watch.due(nowMs, this.streams[index].messages)) {
         case 'resync':
           due = true
@@ -113,7 +116,7 @@ export class SymbolGroup implements SocketsOwner {
           this.#overdue(index, nowMs)
           break
         case 'stale':
-          this.#stale(index, nowMs)
+          checks.push(index)
           break
         case 'nothing':
           if (this.streams[index].isEroding) this.#refresh(index, nowMs)
@@ -123,6 +126,7 @@ export class SymbolGroup implements SocketsOwner {
       if (connection.state !== 'open') return
     }
     if (due) this.#flush()
+    if (checks.length > 0) this.#check(checks, nowMs)
   }
 
   // ---- from the sockets ----
@@ -171,14 +175,16 @@ export class SymbolGroup implements SocketsOwner {
     const stream = this.streams[index]
     const watch = this.#watches[index]
     if (isBehind(changes, stream.reached, this.#bySymbol) && this.#isOutdated(index)) return
-    const before = watch.silenceSuspected ? stream.viewText() : undefined
-    if (!stream.snapshot(changes)) {
+    const isCheck = watch.isChecking && stream.state === 'live'
+    const verdict = isCheck ? stream.checked(changes) : stream.snapshot(changes) ? 'other' : 'wrong'
+    if (verdict === 'wrong') {
       this.#bookLost(index)
       return
     }
+    if (isCheck && verdict === 'other') this.#notice(index, 'its book had moved, a new run begins')
     const now = this.#context.environment.monotonicMs()
     this.#lastSnapshotMs = now
-    watch.live(now, stream.messages, before !== undefined && before === stream.viewText())
+    watch.live(now, stream.messages, verdict === 'same')
     stream.stats.stale = false
     if (!this.#proven) {
       this.#proven = true
@@ -217,11 +223,17 @@ export class SymbolGroup implements SocketsOwner {
     }
   }
 
-  requestSnapshot(receiver: GroupOutput, index: number, url: string, weight: number): void {
+  requestSnapshot(
+    receiver: GroupOutput,
+    index: number,
+    url: string,
+    weight: number,
+    delayMs: number,
+  ): void {
     // The map names the important ones first.
-    const isUrgent = this.streams[index].state !== 'live'
+    const isUrgent = this.streams[index].state !== 'live' || this.#watches[index].isChecking
     const priority = index + (isUrgent ? 0 : REFRESH_PRIORITY)
-    this.#context.snapshots.request(receiver, index, { url, weight, priority, isUrgent })
+    this.#context.snapshots.request(receiver, index, { url, weight, priority, isUrgent, delayMs })
   }
 
   retire(detail: string): void {
@@ -268,6 +280,7 @@ export class SymbolGroup implements SocketsOwner {
   ): void {
     this.streams[index].suspect(reason)
     const watch = this.#watches[index]
+    this.streams[index].stats.stale ||= reason === 'stale'
     watch.lost(nowMs, random)
     if (watch.resyncAtMs <= nowMs) this.#flushSoon()
   }
@@ -291,19 +304,37 @@ export class SymbolGroup implements SocketsOwner {
     this.#notice(index, `${reason}: the book cannot be right, resynchronising`)
   }
 
-  #stale(index: number, nowMs: number): void {
-    const watch = this.#watches[index]
-    const seconds = Math.round(watch.staleAfterMs / 1000)
-    watch.suspectSilence(nowMs)
-    this.streams[index].stats.stale = true
-    this.#lose(index, 'stale', nowMs)
-    this.#notice(index, `silent for more than ${seconds} s, resynchronising`)
+  /**
+   * Too quiet for their rhythm: they are asked for, and count on until the answer is in, which is
+   * when most of them prove right.
+   */
+  #check(indexes: readonly number[], nowMs: number): void {
+    const { session } = this.#sockets
+    if (session === undefined) return
+    for (const index of indexes) {
+      const watch = this.#watches[index]
+      const seconds = Math.round(watch.staleAfterMs / 1000)
+      watch.check(nowMs)
+      this.streams[index].stats.stale = true
+      this.#context.notice(
+        'info',
+        `${this.#symbols[index].symbol}: silent for more than ${seconds} s, asking for its book`,
+      )
+    }
+    if (!this.#sockets.isSplit && session.resyncAll !== undefined && indexes.length > 1) {
+      session.resyncAll(indexes)
+    } else for (const index of indexes) this.#sockets.sessionOf(index)?.resync(index)
   }
 
   /** A snapshot that was asked for did not come. */
   #overdue(index: number, nowMs: number): void {
     const watch = this.#watches[index]
     const { connection } = this.#sockets
+    if (watch.isChecking) {
+      this.#lose(index, 'stale', nowMs)
+      this.#notice(index, 'silent, and its book did not come in time, resynchronising')
+      return
+    }
     // The request has not left, or answers are still coming in: that is not silence.
     const busy = connection.requestsQueued > 0 ||
       nowMs - this.#lastSnapshotMs < SNAPSHOT_WITHIN_MS / 2 ||

@@ -31,6 +31,8 @@ export interface SnapshotRequest {
   readonly weight: number
   /** Lower ones go first. */
   readonly priority: number
+  /** Not sooner than this; absent: as soon as may be. */
+  readonly delayMs?: number
   /** A book waits for it; others leave half of the budget to those that are. */
   readonly isUrgent: boolean
 }
@@ -75,7 +77,7 @@ export class SnapshotQueue {
       receiver,
       index,
       url: overrideEndpoint(request.url, this.#options.restUrl),
-      notBeforeMs: -Infinity,
+      notBeforeMs: this.#environment.monotonicMs() + (request.delayMs ?? 0),
       attempts: 0,
     })
     this.#pump()

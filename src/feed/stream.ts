@@ -81,6 +81,11 @@ export class SymbolStream {
   seq = 0
   /** Between the sink's `dropped` and `writable`. */
   suspended = false
+  /**
+   * When a frame came that proves the stream of this symbol without telling of it: one of a
+   * connection whose frames share one sequence. Microseconds since 1970; 0: none does.
+   */
+  provenUs = 0
   readonly book: Book
   readonly stats: BookStats
   readonly #stream: number
@@ -173,6 +178,28 @@ export class SymbolStream {
     this.state = 'live'
     if (!this.suspended) this.#begin(changes.receivedUs)
     return true
+  }
+
+  /**
+   * The whole book, asked for because the live one was silent for long. 'same': it was right, its
+   * run goes on; 'other': it was not, which is said, and a new run begins; 'wrong': this one cannot
+   * be right, the book is lost.
+   */
+  checked(changes: LevelChanges): 'same' | 'other' | 'wrong' {
+    this.#take(changes)
+    try {
+      this.book.replace(changes)
+    } catch (error) {
+      this.#unusable(error)
+      return 'wrong'
+    }
+    if (!this.#isSound(changes)) return 'wrong'
+    this.#certainAtFirst = this.book.certainDepth
+    if (this.book.difference.isEmpty) return 'same'
+    this.suspect('stale')
+    this.state = 'live'
+    if (!this.suspended) this.#begin(changes.receivedUs)
+    return 'other'
   }
 
   /** One exchange message, whole. False: it left no right book, the book is lost. */
@@ -306,7 +333,8 @@ export class SymbolStream {
     if (this.#hasPublished && nowMs - this.#lastRecordMs >= HEARTBEAT_MS) {
       const nowUs = this.#outlet.environment.nowUs()
       const state = this.#running ? 'live' : 'invalid'
-      this.#encoder.heartbeat(this.epoch, this.seq, state, nowUs, nowUs)
+      const lastUs = Math.max(this.#stamp.receivedUs, this.provenUs)
+      this.#encoder.heartbeat(this.epoch, this.seq, state, lastUs, nowUs, nowUs)
       this.#push(KIND_HEARTBEAT, this.seq, Math.floor(nowUs / 1000))
     }
     return false
@@ -335,18 +363,6 @@ export class SymbolStream {
   /** Where the live book is, else what consumers were told last: no book may begin behind it. */
   get reached(): Position {
     return this.state === 'live' ? this.#stamp : this.#published
-  }
-
-  /** The published view as text, to compare two states of the book. Rare and not cheap. */
-  viewText(): string {
-    const slab = this.#outlet.slab
-    this.#encoder.snapshot(0, 0, {
-      nonce: -1,
-      nonceText: undefined,
-      timestampMs: -1,
-      receivedUs: 0,
-    }, 0)
-    return new TextDecoder().decode(slab.bytes.subarray(slab.start, slab.end))
   }
 
   /** Levels a side that can be vouched for; Infinity: the whole book. */

@@ -96,6 +96,7 @@ const NO_TIMER: Timer = { cancel() {} }
 
 const NO_SOCKET: Socket = {
   send() {},
+  ping() {},
   pause() {},
   resume() {},
   bufferedBytes: 0,

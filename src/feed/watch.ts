@@ -12,14 +12,19 @@ const REJECTED_MS = 60_000
 const REJECTED_CAP_MS = 3 * 60_000
 /** Books from before what was published, and no others, for this long: the exchange counts anew. */
 const BEHIND_MS = 60_000
-/** Silence below this is never suspicious. */
-const STALE_MIN_MS = 60_000
+/**
+ * Silence below this is never suspicious. With the time for the check it is less than the 15 s
+ * after which a book that moves must not be called live any more.
+ */
+const STALE_MIN_MS = 10_000
 /** Silence of so many mean gaps is suspicious. */
-const STALE_GAPS = 50
+const STALE_GAPS = 5
 /** So few messages show no rhythm yet; then this long a silence is suspicious. */
 const RHYTHM_MESSAGES = 20
-const STALE_UNKNOWN_MS = 15 * 60_000
+const STALE_UNKNOWN_MS = 60_000
 const STALE_CAP_MS = 60 * 60_000
+/** A book that is asked for because of its silence counts as lost when it has not come by then. */
+const CHECK_WITHIN_MS = 4000
 /** Weight of one message in the running mean of the gaps. */
 const GAP_WEIGHT = 1 / 32
 const GAP_WEIGHT_MAX = 0.5
@@ -34,7 +39,9 @@ export class SymbolWatch {
   misses = 0
   /** The socket was opened again for this symbol's sake and that did not help. */
   hopeless = false
-  /** The silence that made the book suspect; 0 = none. */
+  /** The book is asked for because of its silence, and counts on meanwhile. */
+  isChecking = false
+  /** The silence that is being checked; 0 = none. */
   #silentMs = 0
   #deadlineMs = Infinity
   /** When the first of the books came that were behind; Infinity: the last one was not. */
@@ -59,7 +66,7 @@ export class SymbolWatch {
     this.resyncAtMs = Infinity
     this.#deadlineMs = Infinity
     this.#liveSinceMs = Infinity
-    this.#silentMs = 0
+    this.#endCheck()
     this.misses = 0
   }
 
@@ -68,6 +75,7 @@ export class SymbolWatch {
     if (nowMs - this.#liveSinceMs >= SETTLED_MS) this.#attempts = 0
     this.#liveSinceMs = Infinity
     this.#deadlineMs = Infinity
+    this.#endCheck()
     if (this.resyncAtMs !== Infinity) return
     this.resyncAtMs = nowMs + backoff(this.#attempts, random)
     this.#attempts++
@@ -92,20 +100,21 @@ export class SymbolWatch {
     this.misses = 0
     const ownMs = Math.min(REJECTED_CAP_MS, REJECTED_MS * 2 ** Math.min(this.#rejections, 10))
     this.#rejections++
+    this.#endCheck()
     this.#deadlineMs = Infinity
     this.#liveSinceMs = Infinity
     this.resyncAtMs = nowMs + Math.max(ownMs, retryAfterMs)
   }
 
   /**
-   * The fresh snapshot is in. `unchanged`: it equals the book that was suspected for its silence,
-   * which so proved right; the next silence must be twice as long.
+   * The fresh snapshot is in. `unchanged`: it equals the book that was asked for because of its
+   * silence, which so proved right; the next silence must be twice as long.
    */
   live(nowMs: number, messages: number, unchanged: boolean): void {
     if (this.#silentMs > 0) {
       this.#quietMs = unchanged ? Math.min(STALE_CAP_MS, 2 * this.#silentMs) : 0
     }
-    this.#silentMs = 0
+    this.#endCheck()
     this.#behindSinceMs = Infinity
     this.resyncAtMs = Infinity
     this.#deadlineMs = Infinity
@@ -130,7 +139,7 @@ export class SymbolWatch {
     if (nowMs >= this.#deadlineMs) return 'overdue'
     if (this.#liveSinceMs === Infinity) return 'nothing'
     const fresh = messages - this.#messages
-    if (fresh > 0) {
+    if (fresh > 0 && !this.isChecking) {
       const gapMs = (nowMs - this.#lastMessageMs) / fresh
       const weight = Math.min(GAP_WEIGHT_MAX, fresh * GAP_WEIGHT)
       this.#meanGapMs = this.#messagesAtStart === 0
@@ -141,6 +150,7 @@ export class SymbolWatch {
       this.#lastMessageMs = nowMs
       return 'nothing'
     }
+    if (this.isChecking) return 'nothing'
     return nowMs - this.#lastMessageMs > this.staleAfterMs ? 'stale' : 'nothing'
   }
 
@@ -152,13 +162,16 @@ export class SymbolWatch {
     return Math.min(STALE_CAP_MS, Math.max(rhythmMs, this.#quietMs))
   }
 
-  /** The silence is taken for a loss. */
-  suspectSilence(nowMs: number): void {
+  /** The book is asked for because of its silence. */
+  check(nowMs: number): void {
+    this.isChecking = true
     this.#silentMs = nowMs - this.#lastMessageMs
+    this.#deadlineMs = nowMs + CHECK_WITHIN_MS
   }
 
-  get silenceSuspected(): boolean {
-    return this.#silentMs > 0
+  #endCheck(): void {
+    this.isChecking = false
+    this.#silentMs = 0
   }
 }
 

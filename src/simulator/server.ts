@@ -110,6 +110,8 @@ class SimulatorServer implements Simulator {
     noServer: true,
     perMessageDeflate: false,
     maxPayload: 1024 * 1024,
+    // A half-open line answers no ping.
+    autoPong: false,
   })
   readonly #clients = new Map<number, Client>()
   readonly #random: Random
@@ -279,8 +281,10 @@ class SimulatorServer implements Simulator {
       ws.on('message', (data: RawData) => {
         if (!line.silent) this.exchange.receive(id, data.toString(), nowMs())
       })
-      ws.on('ping', () => {
-        if (!line.silent) this.exchange.pinged(id, nowMs())
+      ws.on('ping', (data: Uint8Array) => {
+        if (line.silent || ws.readyState !== ws.OPEN) return
+        this.exchange.pinged(id, nowMs())
+        ws.pong(data)
       })
       ws.on('pong', () => {
         if (!line.silent) this.exchange.ponged(id, nowMs())

@@ -108,11 +108,13 @@ describe('event bytes', () => {
       `${head('invalid', 1795362721783, 2)},"reason":"gap","receivedUs":1795362721783123,` +
         '"publishedUs":1795362721783124}',
     )
-    encoder.heartbeat(1795362721783, 3, 'live', 5, 6)
+    encoder.heartbeat(1795362721783, 3, 'live', 0, 5, 6)
     assert.equal(
       written(slab),
       `${head('heartbeat', 1795362721783, 3)},"state":"live","receivedUs":5,"publishedUs":6}`,
     )
+    encoder.heartbeat(1795362721783, 3, 'live', 1795362721000001, 5, 6)
+    assert.match(written(slab), /,"publishedUs":6,"lastUs":1795362721000001}$/)
   })
 
   test('deltas with all kinds of stamps, in any order, and other events between', () => {
@@ -148,7 +150,7 @@ describe('event bytes', () => {
         for (const { epoch, seq, publishedUs, between, ...of } of events) {
           if (between === 'snapshot') encoder.snapshot(epoch, seq, of, publishedUs)
           if (between === 'invalid') encoder.invalid(epoch, seq, 'stale', 1, 2)
-          if (between === 'heartbeat') encoder.heartbeat(epoch, seq, 'live', 1, 2)
+          if (between === 'heartbeat') encoder.heartbeat(epoch, seq, 'live', 1, 1, 2)
           if (between === 'other') other.delta(epoch, seq, of, publishedUs)
           changes.reset()
           pushText(changes, book, BID, `${seq % 7 + 1}.5`, `${seq % 3}`)

@@ -114,7 +114,6 @@ describe('the session', () => {
 
   test('what it does not know is counted, what it cannot read ends the connection', () => {
     const { session, listener, say } = open()
-    say({ t: 'alive' })
     say({ t: 'weather' })
     say(null)
     assert.equal(session.stats.unknownFrames, 2)

@@ -9,6 +9,7 @@ import type { Limits, Session } from '../../src/exchanges/adapter.ts'
 import { Budget } from '../../src/feed/budget.ts'
 import {
   Connection,
+  CONNECTION_TIMINGS,
   type ConnectionTimings,
   type LossReason,
   openWebSocket,
@@ -23,8 +24,11 @@ afterEach(() => {
 })
 
 /** A WebSocket server that is ended after the test. */
-async function serve(connected: (socket: WebSocket) => void): Promise<string> {
-  const server = new WebSocketServer({ port: 0, host: '127.0.0.1' })
+async function serve(
+  connected: (socket: WebSocket) => void,
+  options: { readonly autoPong?: boolean } = {},
+): Promise<string> {
+  const server = new WebSocketServer({ port: 0, host: '127.0.0.1', ...options })
   closers.push(() => {
     for (const client of server.clients) client.terminate()
     server.close()
@@ -83,7 +87,13 @@ class Slot {
         url,
         limits: adapter.limits,
         openingMessages: 1,
-        timings: { connectTimeoutMs: 2000, backoffBaseMs: 10, backoffCapMs: 50, ...timings },
+        timings: {
+          ...CONNECTION_TIMINGS,
+          connectTimeoutMs: 2000,
+          backoffBaseMs: 10,
+          backoffCapMs: 50,
+          ...timings,
+        },
       },
       budget,
       environment,
@@ -123,16 +133,18 @@ describe('openWebSocket', () => {
   interface Seen {
     opened: number
     frames: Uint8Array[]
+    signs: number
     closed: [number, string][]
   }
 
   function watcher(): { seen: Seen; events: SocketEvents } {
-    const seen: Seen = { opened: 0, frames: [], closed: [] }
+    const seen: Seen = { opened: 0, frames: [], signs: 0, closed: [] }
     return {
       seen,
       events: {
         opened: () => seen.opened++,
         received: (frame) => seen.frames.push(frame),
+        alive: () => seen.signs++,
         closed: (code, reason) => seen.closed.push([code, reason]),
       },
     }
@@ -264,27 +276,47 @@ describe('Connection', () => {
     assert.equal(Math.round(slot.losses[before + 2].retryMs), 4)
   })
 
-  test('a socket that opened but went silent is replaced (half-open)', async () => {
+  test('a socket that is silent and answers no ping is replaced (half-open)', async () => {
     let connections = 0
+    let pings = 0
     const url = await serve((socket) => {
       connections++
-      // The peer's kernel still acknowledges; only data tells.
+      socket.on('ping', () => pings++)
+      // The peer's kernel still acknowledges; only an answer tells.
       socket.send('first')
-    })
-    const slot = new Slot(url, { staleMs: 100 })
+    }, { autoPong: false })
+    const slot = new Slot(url, {}, { silenceMs: 100, pongWithinMs: 60 })
     await until('a second socket', 3000, () => connections >= 2)
     assert.equal(slot.losses[0].reason, 'stale')
-    assert.match(slot.losses[0].detail, /no frame for 1\d\d ms/)
+    assert.match(slot.losses[0].detail, /nothing for 1\d\d ms, and no answer to a ping/)
     assert.equal(slot.sessions[0].length, 1)
+    assert.ok(pings >= 1)
   })
 
-  test('frames keep it alive; a pause is no silence', async () => {
+  test('pings and pongs are signs of life: a quiet peer that is there keeps its socket', async () => {
+    let pings = 0
+    const quiet = await serve((socket) => socket.on('ping', () => pings++))
+    const asked = new Slot(quiet, {}, { silenceMs: 40, pongWithinMs: 60 })
+    await until('pings', 3000, () => pings >= 5)
+    assert.deepEqual(asked.losses, [])
+    const url = await serve((socket) => {
+      const timer = setInterval(() => socket.ping(), 10)
+      socket.on('close', () => clearInterval(timer))
+      socket.on('ping', () => assert.fail('it need not be asked'))
+    }, { autoPong: false })
+    const pinged = new Slot(url, {}, { silenceMs: 400, pongWithinMs: 1 })
+    await until('open', 3000, () => pinged.connection.state === 'open')
+    await new Promise((resolve) => setTimeout(resolve, 900))
+    assert.deepEqual(pinged.losses, [])
+  })
+
+  test('a pause is no silence', async () => {
     let stream = true
     const url = await serve((socket) => {
       const timer = setInterval(() => stream && socket.send('tick'), 20)
       socket.on('close', () => clearInterval(timer))
-    })
-    const slot = new Slot(url, { staleMs: 150 })
+    }, { autoPong: false })
+    const slot = new Slot(url, {}, { silenceMs: 100, pongWithinMs: 50 })
     await until('frames', 3000, () => slot.connection.frames > 20)
     assert.equal(slot.losses.length, 0)
     slot.connection.pause()

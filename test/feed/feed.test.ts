@@ -62,11 +62,14 @@ class World {
     this.frame({ t: 'u', i, b: [[10, size]] })
   }
 
-  /** Time passes on a socket that is alive. */
+  /** Time passes on a socket that is alive, and whose live books are not silent. */
   pass(ms: number): void {
     for (let left = ms; left > 0; left -= 1000) {
       this.environment.advance(Math.min(1000, left))
       this.frame({ t: 'h' })
+      for (const [i, { state }] of this.feed.stats.books.entries()) {
+        if (state === 'live') this.frame({ t: 'u', i })
+      }
     }
   }
 
@@ -432,7 +435,8 @@ describe('a sink without room', () => {
     assert.equal(world.environment.sockets.length, 1)
     world.feed.sinkEvents.pressure(false)
     assert.equal(world.environment.socket.paused, false)
-    world.environment.advance(4000)
+    world.environment.socket.answers = false
+    world.environment.advance(13_000)
     assert.equal(world.environment.sockets.length, 1)
     world.environment.advance(3000)
     assert.ok(world.environment.socket !== world.environment.sockets[0])
@@ -547,11 +551,24 @@ describe('a lost socket', () => {
     world.environment.freeze(30_000)
     assert.equal(world.environment.socket.terminated, false)
     world.frame({ t: 'h' })
-    world.environment.advance(4900)
+    world.environment.socket.answers = false
+    world.environment.advance(13_800)
     assert.equal(world.environment.socket.terminated, false)
-    world.environment.advance(400)
+    assert.equal(world.environment.socket.pings, 1)
+    world.environment.advance(600)
     assert.equal(world.environment.sockets[0].terminated, true)
     assert.equal(world.sink.take().at(-1), 'invalid 1.1 disconnect')
+  })
+
+  test('a quiet socket whose peer answers pings stays, and so do its books', () => {
+    const world = new World()
+    world.open()
+    world.snapshot()
+    world.sink.take()
+    world.environment.advance(55_000)
+    assert.equal(world.environment.sockets.length, 1)
+    assert.ok(world.environment.socket.pings >= 5)
+    assert.deepEqual(world.sink.take().filter((line) => line.startsWith('invalid')), [])
   })
 
   test('a session that fails is replaced, and its later effects are lost', () => {
@@ -643,6 +660,26 @@ describe('a rejected symbol', () => {
   })
 })
 
+describe('a heartbeat', () => {
+  const heartbeats = (world: World) =>
+    world.sink.records.filter(({ value }) => value.type === 'heartbeat').map(({ value }) => value)
+
+  test('tells when the exchange spoke last; where one sequence serves all, of anything', () => {
+    for (const lossScope of ['symbol', 'connection'] as const) {
+      const world = new World(1, { lossScope })
+      world.open()
+      world.snapshot()
+      const spokeUs = world.environment.nowUs()
+      world.environment.advance(3000)
+      world.frame({ t: 'h' })
+      const provedUs = world.environment.nowUs()
+      world.environment.advance(3000)
+      const expected = lossScope === 'symbol' ? spokeUs : provedUs
+      assert.deepEqual(heartbeats(world).map(({ lastUs }) => lastUs), [expected], lossScope)
+    }
+  })
+})
+
 describe('a symbol that fell silent', () => {
   let world: World
   beforeEach(() => {
@@ -666,30 +703,46 @@ describe('a symbol that fell silent', () => {
     }
   }
 
-  test('is marked and resynchronised while the other goes on', () => {
-    quiet(58_000)
+  test('is asked for while it counts on; an answer that differs begins a new run', () => {
+    quiet(9500)
     assert.equal(world.feed.stats.books[0].stale, false)
-    quiet(4000)
+    quiet(1000)
     assert.equal(world.feed.stats.books[0].stale, true)
     assert.deepEqual(world.takeSent(), ['resync 0'])
-    assert.match(world.sink.take().at(-1)!, /^invalid 1\.51 stale$/)
+    assert.deepEqual(world.sink.take(), [])
     world.frame({ t: 's', i: 0, b: [[10, 1]], a: [[11, 1]] })
+    assert.deepEqual(world.sink.take(), ['invalid 1.51 stale', 'snapshot 2.0 [[10,1]][[11,1]]'])
     assert.deepEqual(
       [world.feed.stats.books[0].stale, world.feed.stats.books[1].stale],
       [false, false],
     )
-    quiet(62_000)
+    quiet(10_500)
     assert.equal(world.feed.stats.books[0].stale, true, 'the book was wrong: watched as before')
   })
 
-  test('whose book proves right is left alone twice as long', () => {
-    quiet(62_000)
+  test('is invalid within 15 s when no answer comes, and asked for again', () => {
+    quiet(14_900)
+    assert.equal(world.sink.take().at(-1), 'invalid 1.51 stale')
+    quiet(500)
+    assert.deepEqual(world.takeSent(), ['resync 0', 'resync 0'])
+    assert.equal(world.feed.stats.books[0].state, 'syncing')
+    assert.equal(world.environment.sockets.length, 1)
+  })
+
+  test('whose book proves right goes on, and is left alone twice as long', () => {
+    quiet(10_500)
     world.frame({ t: 's', i: 0, b: [[10, 149], [9, 2]], a: [[11, 1], [12, 2]] })
     assert.equal(world.feed.stats.books[0].stale, false)
-    quiet(100_000)
+    assert.deepEqual(world.sink.take(), [], 'nobody sees it')
+    quiet(19_000)
     assert.equal(world.feed.stats.books[0].stale, false)
-    quiet(25_000)
+    quiet(2500)
     assert.equal(world.feed.stats.books[0].stale, true)
+  })
+
+  test('together with others is asked for in one message', () => {
+    world.environment.advance(10_500)
+    assert.deepEqual(world.takeSent(), ['resync 0,1'])
   })
 })
 
@@ -714,8 +767,8 @@ describe('REST snapshots', () => {
       world.pass(9000)
       world.environment.requests.at(-1)!.answer({ status: 503, body: '' })
       world.environment.advance(31_000)
-      if (world.environment.socket.terminated) world.reopen()
     }
+    while (world.environment.requests.at(-1)!.cancelled) world.environment.advance(500)
     world.takeSent()
     world.environment.requests.at(-1)!.answer({ status: 400, body: 'unknown symbol' })
     assert.ok(world.notices.some((notice) => notice.includes('status 400: unknown symbol')))

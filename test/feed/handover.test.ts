@@ -58,12 +58,14 @@ class World {
     this.frame(socket, { t: 's', i, b: [[best, 1], [9, 2]], a: [[11, 1], [12, 2]] })
   }
 
-  /** Time passes on sockets that are alive. */
+  /** Time passes on sockets that are alive, and whose books are not silent. */
   pass(ms: number, ...sockets: number[]): void {
     for (let left = ms; left > 0; left -= 1000) {
       this.environment.advance(Math.min(1000, left))
       for (const socket of sockets) {
-        if (!this.socket(socket).terminated) this.frame(socket, { t: 'h' })
+        if (this.socket(socket).terminated) continue
+        if (this.adapter.protocol.lossScope === 'symbol') this.frame(socket, { t: 'h' })
+        else for (const i of this.feed.streams.keys()) this.frame(socket, { t: 'u', i })
       }
     }
   }

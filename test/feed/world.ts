@@ -121,6 +121,10 @@ export class FakeSocket implements Socket {
   /** Kept by a test that plays a late event of a dead socket. */
   readonly events: SocketEvents
   readonly sent: string[] = []
+  /** Protocol pings of the client. */
+  pings = 0
+  /** They are answered. */
+  answers = true
   paused = false
   terminated = false
   bufferedBytes = 0
@@ -132,6 +136,11 @@ export class FakeSocket implements Socket {
 
   send(text: string): void {
     this.sent.push(text)
+  }
+
+  ping(): void {
+    this.pings++
+    if (this.answers) this.events.alive()
   }
 
   pause(): void {
@@ -406,7 +415,6 @@ export function fakeAdapter(options: FakeAdapterOptions = {}): FakeAdapter {
       framesPerSecond: 1000,
       connectsPerSecond: 1000,
       subscribeWithinMs: 5000,
-      staleMs: 5000,
       frameBytesMax: 1 << 26,
       ...options.limits,
     },

@@ -108,7 +108,7 @@ export class ExchangeHost {
       close: (connection, code, reason) => this.#close(connection, code, reason),
       ready: (connection) => (this.#lines.get(connection)?.slowUntilUs ?? 0) <= clock.timeUs,
       ping: (connection) => {
-        this.#lines.get(connection)?.socket.ping(() => {
+        this.#lines.get(connection)?.socket.pingWorker(() => {
           this.exchange.ponged(connection, this.#nowMs())
           this.#tick()
         })
@@ -130,6 +130,10 @@ export class ExchangeHost {
     this.#schedule()
     return {
       received: (text) => this.#received(connection, text),
+      pinged: () => {
+        this.exchange.pinged(connection, this.#nowMs())
+        this.#tick()
+      },
       closed: () => {
         this.exchange.disconnected(connection)
         this.#lines.delete(connection)

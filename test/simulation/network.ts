@@ -40,6 +40,8 @@ export const NO_NETWORK_FAULTS: NetworkFaults = {
 /** The exchange's end of one socket. */
 export interface ServerEnd {
   received(text: string): void
+  /** A protocol ping of the worker. */
+  pinged(): void
   closed(): void
 }
 
@@ -189,6 +191,20 @@ export class SimulatedSocket implements Socket {
     })
   }
 
+  /** The exchange's end answers by itself. */
+  ping(): void {
+    const { clock, tally } = this.#network
+    if (this.#state !== 'open') return tally.violation(`socket ${this.id}: ping while not open`)
+    tally.trace(() => `socket ${this.id} > a ping`)
+    if (this.#silent) return
+    this.#upUs = Math.max(this.#upUs, clock.timeUs + this.#network.latencyUs())
+    clock.after(this.#upUs - clock.timeUs, () => {
+      if (this.#silent || this.#server === undefined) return
+      this.#server.pinged()
+      this.#down(() => this.#alive())
+    })
+  }
+
   pause(): void {
     this.#paused = true
   }
@@ -269,15 +285,20 @@ export class SimulatedSocket implements Socket {
   }
 
   /** A protocol ping, behind the frames sent before; the worker's socket answers by itself. */
-  ping(answered: () => void): void {
+  pingWorker(answered: () => void): void {
     if (this.#silent || this.#state === 'closed') return
     const { clock } = this.#network
     this.#down(() => {
       if (this.#silent || this.#state !== 'open') return
+      this.#alive()
       clock.after(this.#network.latencyUs(), () => {
         if (!this.#silent) answered()
       })
     })
+  }
+
+  #alive(): void {
+    if (this.#state === 'open' && !this.#silent && this.#isAlive()) this.#events.alive()
   }
 
   #harm(): void {

@@ -42,7 +42,8 @@ class BlindSession implements Session {
       delta: (index, changes) => output.delta(index, truthful(changes)),
       suspect: (index, reason, detail) => output.suspect(index, reason, detail),
       refreshed: (index, changes) => output.refreshed(index, changes),
-      requestSnapshot: (index, url, weight) => output.requestSnapshot(index, url, weight),
+      requestSnapshot: (index, url, weight, delayMs) =>
+        output.requestSnapshot(index, url, weight, delayMs),
       retire: (detail) => output.retire(detail),
       fail: (error) => output.fail(error),
     }, 0)
@@ -84,8 +85,8 @@ class StubbornSession implements Session {
         else if (active()) output.suspect(index, reason, detail)
       },
       refreshed: (index, changes) => active() && output.refreshed(index, changes),
-      requestSnapshot: (index, url, weight) =>
-        active() && output.requestSnapshot(index, url, weight),
+      requestSnapshot: (index, url, weight, delayMs) =>
+        active() && output.requestSnapshot(index, url, weight, delayMs),
       retire: (detail) => active() && output.retire(detail),
       fail: (error: ObfeedError) => active() && output.fail(error),
     })
@@ -287,7 +288,8 @@ function altered(
         delta: (index, changes) => output.delta(index, changes),
         suspect: (index, reason, detail) => output.suspect(index, reason, detail),
         refreshed: (index, changes) => output.refreshed(index, changes),
-        requestSnapshot: (index, url, weight) => output.requestSnapshot(index, url, weight),
+        requestSnapshot: (index, url, weight, delayMs) =>
+          output.requestSnapshot(index, url, weight, delayMs),
         retire: (detail) => output.retire(detail),
         fail: (error) => output.fail(error),
         ...alterOutput(output),

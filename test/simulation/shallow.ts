@@ -23,7 +23,8 @@ function cutting(output: SessionOutput, levels: number): SessionOutput {
     delta: (index, changes) => output.delta(index, changes),
     refreshed: (index, changes) => output.refreshed(index, cut(changes, levels)),
     suspect: (index, reason, detail) => output.suspect(index, reason, detail),
-    requestSnapshot: (index, url, weight) => output.requestSnapshot(index, url, weight),
+    requestSnapshot: (index, url, weight, delayMs) =>
+      output.requestSnapshot(index, url, weight, delayMs),
     retire: (detail) => output.retire(detail),
     fail: (error) => output.fail(error),
   }

@@ -90,7 +90,8 @@ export class Witness {
         heard.brought.delete(heard.symbols[index]!)
         output.suspect(index, reason, detail)
       },
-      requestSnapshot: (index, url, weight) => output.requestSnapshot(index, url, weight),
+      requestSnapshot: (index, url, weight, delayMs) =>
+        output.requestSnapshot(index, url, weight, delayMs),
       retire: (detail) => output.retire(detail),
       fail: (error) => output.fail(error),
     }

@@ -92,6 +92,8 @@ const SILENCE_US = 4500e6
 const TAKEN_BACK_US = 3e6
 /** Levels a side that a checksum covers. */
 const CHECKSUM_DEPTH = 10
+/** A socket that is not there any more is found within this time. */
+const DEAD_SOCKET_US = 15e6
 /** A socket that says nothing is found out in its time, and the rest goes on from there. */
 const AFTER_SILENCE_US = 120e6
 /** The parent hears of a worker's epochs once a second. */
@@ -292,7 +294,7 @@ class World {
     await this.#run(this.#clock.timeUs + 2e6, () => false)
     this.#exchange.pause()
     if (this.#adapter.protocol.snapshot === 'rest') this.#exchange.nudge()
-    const silenceUs = this.#adapter.limits.staleMs * 1000 + AFTER_SILENCE_US
+    const silenceUs = DEAD_SOCKET_US + AFTER_SILENCE_US
     await this.#recover(Math.max(RECOVERY_US, silenceUs), false)
     this.#checkCalm()
     await this.#recover(SILENCE_US, true)

@@ -29,6 +29,8 @@ export class CcxtClient {
   /** Why it was closed. */
   closed: string | undefined
   opened = false
+  /** Signs of life that were no frames. */
+  signs = 0
 
   /** `authority`: host, port and path in front of every address. */
   constructor(
@@ -53,6 +55,7 @@ export class CcxtClient {
           this.frames.push(JSON.parse(decoder.decode(frame)))
           this.session.received(frame, 1)
         },
+        alive: () => this.signs++,
         closed: (_code, reason) => {
           assert.equal(this.closed, undefined, 'closed only once')
           this.closed = reason
