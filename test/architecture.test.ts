@@ -40,6 +40,8 @@ const TYPES: Readonly<Record<string, readonly string[]>> = {
 const DOORS: Readonly<Record<string, readonly string[]>> = {
   ccxt: ['exchanges/ccxt-classes.ts', 'feed/markets.ts'],
   kafkajs: ['kafka/'],
+  lz4js: ['kafka/codecs.ts'],
+  snappyjs: ['kafka/codecs.ts'],
   ws: ['feed/connection.ts', 'simulator/'],
   citty: ['main.ts', 'commands/'],
   consola: ['telemetry/log.ts'],

@@ -1,4 +1,5 @@
 /** The parent process of `run`: starts workers, prepares the plan meanwhile, serves, ends. */
+import { hostname } from 'node:os'
 import process from 'node:process'
 import { readPartitionMap, resolveMap } from '../config/partition-map.ts'
 import { depthWarning, makePlan, type WorkerPlan } from '../config/plan.ts'
@@ -72,6 +73,7 @@ class Agent {
       output,
       ...(output === 'pipe' ? { lines: () => process.stdout } : {}),
       buildId: buildId(),
+      producer: `${hostname()}/${process.pid}/${options.version}`,
       notice: (level, message, fields) => log[level](message, fields),
       policy: options.policy ?? RESTART_POLICY,
     })

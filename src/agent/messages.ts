@@ -10,6 +10,8 @@ export type ToWorker =
     readonly type: 'plan'
     readonly settings: Settings
     readonly plan: WorkerPlan
+    /** `host/pid/version` of the agent, as records carry it. */
+    readonly producer: string
     /**
      * Every epoch of this worker must be greater: none that its predecessors used is. 0: there was
      * no predecessor.

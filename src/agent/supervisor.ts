@@ -32,6 +32,8 @@ export interface SupervisorOptions {
   readonly lines?: () => Writable
   /** A worker that greets with another one is not started with a plan. */
   readonly buildId: string
+  /** `host/pid/version`, as records carry it. */
+  readonly producer: string
   readonly notice: Notice
   readonly policy?: RestartPolicy
 }
@@ -168,6 +170,7 @@ export class Supervisor {
       type: 'plan',
       settings: this.#settings,
       plan: slot.plan,
+      producer: this.#options.producer,
       epochFloor: slot.epochs.begin(Date.now(), performance.now()),
     })
     slot.state = 'running'

@@ -123,7 +123,7 @@ class Worker {
     })
     const adapter = await findAdapter(settings.exchange, settings.engine)
     if (adapter === undefined) throw new Error(`no adapter for exchange ${settings.exchange}`)
-    const sink = await makeSink(settings)
+    const sink = await makeSink(message)
     if (this.#ending) return
     const feed = new Feed(
       {
@@ -270,12 +270,17 @@ function loadKafka() {
   ])
 }
 
-async function makeSink(settings: Plan['settings']): Promise<Sink> {
+async function makeSink({ settings, producer }: Plan): Promise<Sink> {
   if (settings.sink === 'stdout') {
     const { StdoutSink } = await import('../sinks/stdout.ts')
     return new StdoutSink(realEnvironment)
   }
   const [{ KafkaClient }, { KafkajsWire }, { Publisher }] = await loadKafka()
   const client = new KafkaClient(kafkaOptions(settings))
-  return new Publisher(settings, realEnvironment, new KafkajsWire(client, settings.topic))
+  const { topic, compression } = settings
+  return new Publisher(
+    settings,
+    realEnvironment,
+    new KafkajsWire(client, topic, { compression, producer }),
+  )
 }

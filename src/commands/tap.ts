@@ -169,6 +169,9 @@ function read(
       saidMs = nowMs
       log.warn(`reading is tried again: ${error.message}`)
     },
+    onUnreadable(partition, offset, reason) {
+      log.error(`partition ${partition}: records from offset ${offset} on are left out: ${reason}`)
+    },
     ...rest,
   })
 }

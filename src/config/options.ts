@@ -221,6 +221,20 @@ export const OPTIONS: readonly Option[] = [
     description: 'create the topic when it is missing, add partitions when it has too few',
     default: 'true',
   }),
+  option('compression', 'compression', {
+    placeholder: 'CODEC',
+    description: 'of record batches: none, gzip, snappy, lz4, zstd, or auto = the best there is; ' +
+      'consumers need the codec',
+    default: 'none',
+    ...choice('none', 'gzip', 'snappy', 'lz4', 'zstd', 'auto'),
+  }),
+  option('onConflict', 'on-conflict', {
+    placeholder: 'POLICY',
+    description: 'when another obfeed publishes the same symbols to the topic: take-over = ' +
+      'begin higher epochs; exit (78)',
+    default: 'take-over',
+    ...choice('take-over', 'exit'),
+  }),
   option('depth', 'depth', {
     placeholder: 'N|full',
     description: 'levels a side to publish',

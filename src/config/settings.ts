@@ -3,6 +3,7 @@ import type { Engine } from '../exchanges/index.ts'
 
 export type LogLevel = 'error' | 'warn' | 'info' | 'debug' | 'trace'
 export type LogFormat = 'text' | 'json'
+export type Compression = 'none' | 'gzip' | 'snappy' | 'lz4' | 'zstd' | 'auto'
 export type KafkaMechanism = 'plain' | 'scram-sha-256' | 'scram-sha-512'
 
 /** Plain data: it travels to the workers as JSON. Durations in ms. */
@@ -19,6 +20,10 @@ export interface Settings {
   readonly replicationFactor: number
   /** Create or grow the topic when it does not fit. */
   readonly manageTopic: boolean
+  /** Of record batches; `auto` = the best this runtime can write. */
+  readonly compression: Compression
+  /** What to do when another obfeed publishes the same symbols to the topic. */
+  readonly onConflict: 'take-over' | 'exit'
   /** Levels a side; 0 = full. */
   readonly depth: number
   readonly publish: 'delta' | 'book'

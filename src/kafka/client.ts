@@ -4,7 +4,7 @@ import type { ISocketFactory, Kafka, KafkaConfig, LogEntry, SASLOptions } from '
 import net from 'node:net'
 import type { Socket } from 'node:net'
 import tls from 'node:tls'
-import * as zlib from 'node:zlib'
+import { compress, decompress } from './codecs.ts'
 import { repairKafkajs } from './kafkajs-internals.ts'
 
 export type KafkaLog = (level: 'error' | 'warn' | 'info' | 'debug', message: string) => void
@@ -50,23 +50,19 @@ export const PATIENT: RetryPolicy = { initialRetryTime: 100, maxRetryTime: 2_000
 /** For calls whose caller has its own loop. */
 export const BRIEF: RetryPolicy = { initialRetryTime: 100, maxRetryTime: 1_000, retries: 1 }
 
-/** Whether this runtime has zstd; without it batches are sent uncompressed. */
-export const hasZstd: boolean = typeof zlib.zstdCompressSync === 'function'
-
-interface ZstdOptions {
-  readonly params: Readonly<Record<number, number>>
-}
-
-function registerZstd(): void {
-  if (!hasZstd) return
-  const options: ZstdOptions = { params: { [zlib.constants.ZSTD_c_compressionLevel]: 1 } }
-  // Synchronous inside the async function: the number of microtasks stays the same for every batch
-  // size, and with it the order in which requests reach the socket.
-  kafkajs.CompressionCodecs[kafkajs.CompressionTypes.ZSTD] = () => ({
-    compress: async (encoder: { buffer: Uint8Array }) =>
-      zlib.zstdCompressSync(encoder.buffer, options),
-    decompress: async (bytes: Uint8Array) => zlib.zstdDecompressSync(bytes),
-  })
+/**
+ * kafkajs brings gzip only. Synchronous inside the async function: the number of microtasks stays
+ * the same for every batch size, and with it the order in which requests reach the socket.
+ */
+function registerCodecs(): void {
+  const { GZIP, Snappy, LZ4, ZSTD } = kafkajs.CompressionTypes
+  const codecs = [[GZIP, 'gzip'], [Snappy, 'snappy'], [LZ4, 'lz4'], [ZSTD, 'zstd']] as const
+  for (const [type, codec] of codecs) {
+    kafkajs.CompressionCodecs[type] = () => ({
+      compress: async (encoder: { buffer: Uint8Array }) => compress(codec, encoder.buffer),
+      decompress: async (bytes: Uint8Array) => decompress(codec, bytes),
+    })
+  }
 }
 
 /**
@@ -94,7 +90,7 @@ export class KafkaClient {
 
   constructor(options: KafkaClientOptions) {
     repairKafkajs()
-    registerZstd()
+    registerCodecs()
     this.brokers = options.brokers
     this.clientId = options.clientId ?? 'obfeed'
     this.#sasl = options.sasl

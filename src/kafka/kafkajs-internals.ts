@@ -10,36 +10,19 @@ import metadataV6 from 'kafkajs/src/protocol/requests/metadata/v6/response.js'
 import type { ISocketFactory, KafkaConfig, Logger } from 'kafkajs'
 import type { Socket } from 'node:net'
 
-export interface FetchedMessage {
-  readonly offset: string
-  readonly timestamp: string
-  readonly key: Uint8Array | null
-  readonly value: Uint8Array | null
-  readonly isControlRecord?: boolean
-}
-
-export interface FetchedPartition {
-  readonly partition: number
-  readonly highWatermark: string
-  readonly messages: readonly FetchedMessage[]
-}
-
+/** A connected broker: picks the version of a request that both sides speak, and sends it. */
 export interface FetchBroker {
-  fetch(request: {
-    maxWaitTime: number
-    minBytes: number
-    maxBytes: number
-    isolationLevel: number
-    topics: { topic: string; partitions: PartitionPosition[] }[]
-  }): Promise<{
-    responses: { topicName: string; partitions: FetchedPartition[] }[]
-  }>
-}
-
-export interface PartitionPosition {
-  readonly partition: number
-  readonly fetchOffset: string
-  readonly maxBytes: number
+  lookupRequest(apiKey: number, requests: unknown): unknown
+  readonly connectionPool: {
+    send(protocol: {
+      readonly request: unknown
+      readonly response: {
+        decode(bytes: Uint8Array): Promise<unknown>
+        parse(decoded: unknown): Promise<unknown>
+      }
+      readonly requestTimeout: number
+    }): Promise<unknown>
+  }
 }
 
 export interface TopicOffsets {

@@ -2,20 +2,32 @@
 import { Buffer } from 'node:buffer'
 import kafkajs from 'kafkajs'
 import type { Admin, Message, PartitionerArgs, PartitionMetadata, Producer } from 'kafkajs'
-import { ACK_TIMEOUT_MS, BRIEF, hasZstd, PATIENT } from './client.ts'
+import { KIND_DELTA } from '../sinks/sink.ts'
+import { ACK_TIMEOUT_MS, BRIEF, PATIENT } from './client.ts'
 import type { KafkaClient, Session } from './client.ts'
+import { bestCodec, hasZstd } from './codecs.ts'
+import type { Codec } from './codecs.ts'
 import { classifyFailure, protocolError } from './failure.ts'
+import { PRODUCER_HEADER } from './record-batch.ts'
 import type { PartitionBatch, Wire, WireProducer } from './wire.ts'
 
 /** A closing connection is given this long before its sockets are destroyed. */
 const CLOSE_TIMEOUT_MS = 900
 /** An address that swallows packets would take longer. */
 const LEADERS_TIMEOUT_MS = 12_000
-/** Below these means per partition zstd costs more than it saves. */
+/** Below these means per partition compression costs more than it saves. */
 const COMPRESS_BYTES_MIN = 1_024
 const COMPRESS_RECORDS_MIN = 5
 /** A batch of so many bytes is worth it whatever its records. */
 const COMPRESS_BYTES_ALWAYS = 8_192
+
+const TYPE_OF: Readonly<Record<Codec, number>> = {
+  none: kafkajs.CompressionTypes.None,
+  gzip: kafkajs.CompressionTypes.GZIP,
+  snappy: kafkajs.CompressionTypes.Snappy,
+  lz4: kafkajs.CompressionTypes.LZ4,
+  zstd: kafkajs.CompressionTypes.ZSTD,
+}
 
 /** As the protocol names it: kafkajs reads the metadata again and tries once more. */
 const NO_LEADER = {
@@ -26,15 +38,36 @@ const NO_LEADER = {
   message: 'There is no leader for this topic-partition as we are in the middle of an election',
 }
 
+export interface WireOptions {
+  /** `auto`: the best this runtime can write. Absent: none. */
+  readonly compression?: Codec | 'auto'
+  /** `host/pid/version`, said in a header of every record that is no delta. */
+  readonly producer?: string
+}
+
+/** How the records of one topic are sent. */
+interface Way {
+  readonly topic: string
+  readonly codec: Codec
+  readonly headers: { readonly [PRODUCER_HEADER]: Buffer } | undefined
+}
+
 export class KafkajsWire implements Wire {
   readonly #client: KafkaClient
   readonly #topic: string
+  readonly #way: Way
   #admin: { session: Session; admin: Admin } | undefined
   readonly #open = new Set<WireProducer>()
 
-  constructor(client: KafkaClient, topic: string) {
+  constructor(client: KafkaClient, topic: string, options: WireOptions = {}) {
     this.#client = client
     this.#topic = topic
+    const { compression = 'none', producer } = options
+    this.#way = {
+      topic,
+      codec: codecFor(compression),
+      headers: producer === undefined ? undefined : { [PRODUCER_HEADER]: Buffer.from(producer) },
+    }
   }
 
   async leaders(): Promise<ReadonlyMap<number, number>> {
@@ -83,7 +116,7 @@ export class KafkajsWire implements Wire {
       session.abort()
       throw classifyFailure(this.#client, this.#topic, error)
     }
-    const opened = new KafkajsProducer(this.#client, this.#topic, session, producer, guard, () => {
+    const opened = new KafkajsProducer(this.#client, this.#way, session, producer, guard, () => {
       this.#open.delete(opened)
     })
     this.#open.add(opened)
@@ -139,7 +172,7 @@ class LeaderGuard {
 
 class KafkajsProducer implements WireProducer {
   readonly #client: KafkaClient
-  readonly #topic: string
+  readonly #way: Way
   readonly #session: Session
   readonly #producer: Producer
   readonly #guard: LeaderGuard
@@ -149,14 +182,14 @@ class KafkajsProducer implements WireProducer {
 
   constructor(
     client: KafkaClient,
-    topic: string,
+    way: Way,
     session: Session,
     producer: Producer,
     guard: LeaderGuard,
     closed: () => void,
   ) {
     this.#client = client
-    this.#topic = topic
+    this.#way = way
     this.#session = session
     this.#producer = producer
     this.#guard = guard
@@ -164,37 +197,40 @@ class KafkajsProducer implements WireProducer {
   }
 
   async send(batches: readonly PartitionBatch[]): Promise<readonly number[]> {
+    const { topic, codec, headers } = this.#way
     const messages: Message[] = []
     let bytes = 0
     for (const { partition, records } of batches) {
       for (const record of records) {
         bytes += record.value.length
-        messages.push({
+        const message: Message = {
           partition,
           key: asBuffer(record.key),
           value: asBuffer(record.value),
           timestamp: this.#textOf(record.timestampMs),
-        })
+        }
+        if (headers !== undefined && record.kind !== KIND_DELTA) message.headers = headers
+        messages.push(message)
       }
     }
     this.#guard.begin(messages[0])
     try {
       const stored = await this.#producer.send({
-        topic: this.#topic,
+        topic,
         messages,
         acks: -1,
         timeout: ACK_TIMEOUT_MS,
         compression: worthCompressing(messages.length, bytes, batches.length)
-          ? kafkajs.CompressionTypes.ZSTD
+          ? TYPE_OF[codec]
           : kafkajs.CompressionTypes.None,
       })
       const acknowledged: number[] = []
       for (const { topicName, partition, errorCode } of stored) {
-        if (topicName === this.#topic && errorCode === 0) acknowledged.push(partition)
+        if (topicName === topic && errorCode === 0) acknowledged.push(partition)
       }
       return acknowledged
     } catch (error) {
-      throw classifyFailure(this.#client, this.#topic, error)
+      throw classifyFailure(this.#client, topic, error)
     }
   }
 
@@ -213,8 +249,13 @@ class KafkajsProducer implements WireProducer {
   }
 }
 
+/** Every runtime that obfeed is built for has zstd; others fall back. */
+function codecFor(compression: Codec | 'auto'): Codec {
+  if (compression === 'auto') return bestCodec
+  return compression === 'zstd' && !hasZstd ? bestCodec : compression
+}
+
 function worthCompressing(records: number, bytes: number, partitions: number): boolean {
-  if (!hasZstd) return false
   const bytesEach = bytes / partitions
   return bytesEach >= COMPRESS_BYTES_ALWAYS ||
     (bytesEach >= COMPRESS_BYTES_MIN && records / partitions >= COMPRESS_RECORDS_MIN)

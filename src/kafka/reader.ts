@@ -4,7 +4,11 @@ import { CONNECTION_TIMEOUT_MS, REQUEST_TIMEOUT_MS } from './client.ts'
 import type { KafkaClient, Session } from './client.ts'
 import { authorisationError, classifyFailure, protocolError } from './failure.ts'
 import { ClusterClass } from './kafkajs-internals.ts'
-import type { Cluster, FetchedPartition } from './kafkajs-internals.ts'
+import type { Cluster } from './kafkajs-internals.ts'
+import { errorOf, fetchPartitions } from './fetch.ts'
+import type { FetchedPartition } from './fetch.ts'
+import { batchesOf, isControlBatch, recordsOf, UnreadableBatch } from './record-batch.ts'
+import type { BatchHeader } from './record-batch.ts'
 
 export interface TopicRecord {
   readonly partition: number
@@ -14,6 +18,8 @@ export interface TopicRecord {
   /** Owned by the receiver. */
   readonly value: Uint8Array
   readonly timestampMs: number
+  /** `host/pid/version` of who published it, on all but deltas; undefined: not said. */
+  readonly producer: string | undefined
 }
 
 export interface ReadOptions {
@@ -30,6 +36,10 @@ export interface ReadOptions {
   pace?(): Promise<void> | undefined
   /** Something failed and is tried again. */
   onRetry?(error: Error): void
+  /** An answer came after `onRetry`. */
+  onBack?(): void
+  /** Records that cannot be read are left out: `offset` is the first one of them. */
+  onUnreadable?(partition: number, offset: number, reason: string): void
 }
 
 export interface Position {
@@ -41,6 +51,7 @@ const FETCH_WAIT_MS = 250
 const FETCH_BYTES = 16 * 1024 * 1024
 const PARTITION_BYTES = 4 * 1024 * 1024
 const READ_UNCOMMITTED = 0
+const OFFSET_OUT_OF_RANGE = 1
 const METADATA_AGE_MS = 300_000
 const BACKOFF_MIN_MS = 50
 const BACKOFF_MAX_MS = 2_000
@@ -61,6 +72,8 @@ class Reader {
   readonly #options: ReadOptions
   /** Next offset by partition; absent: not known yet. */
   readonly #next = new Map<number, number>()
+  /** Partitions that hold what cannot be read, without an end that can be found. */
+  readonly #unreadable = new Set<number>()
   readonly #decoder = new TextDecoder()
   #session: Session | undefined
   #failures = 0
@@ -228,34 +241,33 @@ class Reader {
   async #readLeader(cluster: Cluster, leader: number, led: readonly number[]): Promise<void> {
     const { topic, signal } = this.#options
     const broker = await cluster.findBroker({ nodeId: String(leader) })
-    const fetch = () =>
-      broker.fetch({
-        maxWaitTime: FETCH_WAIT_MS,
-        minBytes: 1,
-        maxBytes: FETCH_BYTES,
-        isolationLevel: READ_UNCOMMITTED,
-        topics: [{
-          topic,
-          partitions: led.map((partition) => ({
-            partition,
-            fetchOffset: String(this.#next.get(partition) ?? 0),
-            maxBytes: PARTITION_BYTES,
-          })),
-        }],
-      })
+    let turn = 0
     while (!signal.aborted) {
-      let answer
-      try {
-        answer = await fetch()
-      } catch (error) {
-        if (protocolError(error) !== 'OFFSET_OUT_OF_RANGE') throw error
-        await this.#backInRange(cluster, led)
-        continue
+      const readable = led.filter((partition) => !this.#unreadable.has(partition))
+      // Only the first one is sure to get a batch that is larger than the limits.
+      const order = readable.map((_, i) => readable[(i + turn) % readable.length])
+      turn += 1
+      const answer = await fetchPartitions(broker, {
+        topic,
+        waitMs: FETCH_WAIT_MS,
+        bytesMax: FETCH_BYTES,
+        positions: order.map((partition) => ({
+          partition,
+          offset: this.#next.get(partition) ?? 0,
+          bytesMax: PARTITION_BYTES,
+        })),
+      })
+      if (this.#failures > 0) {
+        this.#failures = 0
+        this.#options.onBack?.()
       }
-      this.#failures = 0
-      for (const { partitions } of answer.responses) {
-        for (const fetched of partitions) this.#handle(fetched)
+      const outOfRange: number[] = []
+      for (const fetched of answer) {
+        if (fetched.errorCode === 0) this.#handle(fetched)
+        else if (fetched.errorCode === OFFSET_OUT_OF_RANGE) outOfRange.push(fetched.partition)
+        else throw errorOf(fetched.errorCode)
       }
+      if (outOfRange.length > 0) await this.#backInRange(cluster, outOfRange)
       const paced = this.#options.pace?.()
       if (paced !== undefined) await paced
     }
@@ -275,23 +287,44 @@ class Reader {
   }
 
   #handle(fetched: FetchedPartition): void {
+    const { partition, records } = fetched
+    try {
+      for (const batch of batchesOf(records)) {
+        if (!batch.isWhole || this.#options.signal.aborted) return
+        if (!isControlBatch(batch)) this.#deliver(partition, batch)
+        this.#next.set(partition, Math.max(this.#next.get(partition) ?? 0, batch.lastOffset + 1))
+      }
+    } catch (error) {
+      if (!(error instanceof UnreadableBatch)) throw error
+      this.#leaveOut(partition, error)
+    }
+  }
+
+  #deliver(partition: number, batch: BatchHeader): void {
     const { signal, onRecord } = this.#options
-    const { partition } = fetched
-    let next = this.#next.get(partition) ?? 0
-    for (const message of fetched.messages) {
+    for (const record of recordsOf(batch)) {
       if (signal.aborted) return
-      const offset = Number(message.offset)
-      if (offset < next) continue // a batch comes whole, also when its middle was asked for
-      next = offset + 1
-      this.#next.set(partition, next)
-      if (message.isControlRecord === true || message.value === null) continue
+      const { offset, key, value, timestampMs, producer } = record
+      // A batch comes whole, also when its middle was asked for.
+      if (offset < (this.#next.get(partition) ?? 0)) continue
+      this.#next.set(partition, offset + 1)
+      if (value === null) continue
       onRecord({
         partition,
         offset,
-        key: message.key === null ? '' : this.#decoder.decode(message.key),
-        value: message.value,
-        timestampMs: Number(message.timestamp),
+        key: key === null ? '' : this.#decoder.decode(key),
+        value,
+        timestampMs,
+        producer,
       })
     }
+  }
+
+  /** The batch; or, when nobody can say where the next one begins, the partition. */
+  #leaveOut(partition: number, error: UnreadableBatch): void {
+    const offset = this.#next.get(partition) ?? 0
+    if (error.lastOffset === undefined) this.#unreadable.add(partition)
+    else this.#next.set(partition, error.lastOffset + 1)
+    this.#options.onUnreadable?.(partition, offset, error.message)
   }
 }

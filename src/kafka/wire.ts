@@ -3,6 +3,7 @@
  * library (how). `kafkajs-wire.ts` is the real one; a later pipelined lane and the simulated broker
  * of the test worlds implement the same.
  */
+import type { EventKind } from '../sinks/sink.ts'
 
 export interface WireRecord {
   /** Symbol, UTF-8. */
@@ -13,6 +14,7 @@ export interface WireRecord {
    * long gone (`producer.id.expiration.ms`, one day) and no longer knows a repeated batch.
    */
   readonly timestampMs: number
+  readonly kind: EventKind
 }
 
 export interface PartitionBatch {

@@ -10,6 +10,7 @@ export interface QueuedRecord {
   /** A view of the queue's memory, valid until the piece it left with is acknowledged. */
   readonly value: Uint8Array
   readonly timestampMs: number
+  readonly kind: EventKind
 }
 
 const CHUNK_BYTES_MIN = 4 * 1024
@@ -143,6 +144,7 @@ export class RecordQueue {
         key: keys[stream],
         value: chunk.bytes.subarray(start, end),
         timestampMs: this.#timestampMs[row],
+        kind: this.#kind[row] as EventKind,
       })
       streams.push(stream)
       pushedMs.push(this.#pushedMs[row])

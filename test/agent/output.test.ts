@@ -105,6 +105,7 @@ test('a worker without its parent says shutdown, and is gone within 3 s', {
     await until('a greeting', 20_000, () => messages.some(({ type }) => type === 'hello'))
     const plan: ToWorker = {
       type: 'plan',
+      producer: 'host/1/0.1.0',
       settings: {
         exchange: 'coinbase',
         sink: 'stdout',

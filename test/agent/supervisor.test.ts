@@ -41,6 +41,7 @@ class Crew {
       output: options.lines === undefined ? 'stderr' : 'pipe',
       ...(lines === undefined ? {} : { lines: () => lines }),
       buildId: 'ours',
+      producer: 'host/1/0.1.0',
       notice: (level, message) => this.notices.push(`${level} ${message}`),
       policy: { ...quick, ...options.policy },
     })

@@ -10,6 +10,7 @@ import { readTopic } from '../../src/kafka/reader.ts'
 import type { ReadOptions, TopicRecord } from '../../src/kafka/reader.ts'
 import { ensureTopic } from '../../src/kafka/topics.ts'
 import { KIND_DELTA } from '../../src/sinks/sink.ts'
+import type { EventKind } from '../../src/sinks/sink.ts'
 import { startKafka } from '../support/kafka.ts'
 import { until } from '../support/until.ts'
 import { CuttingProxy } from './proxy.ts'
@@ -326,6 +327,7 @@ describe('publisher', () => {
       key: new Uint8Array([65]),
       value: new Uint8Array([66]),
       timestampMs: Date.now(),
+      kind: KIND_DELTA as EventKind,
     }
     assert.deepEqual(await producer.send([{ partition: 0, records: [record] }]), [0])
     assert.deepEqual(await producer.send([{ partition: 7, records: [record] }]), [])

@@ -10,6 +10,8 @@ export class CuttingProxy {
   cuts = 0
   bytesMin = 400
   made = 0
+  /** Applied to what the broker sends, piece by piece. */
+  forge: ((bytes: Uint8Array) => Uint8Array) | undefined
   readonly #server: net.Server
   readonly #sockets = new Set<net.Socket>()
 
@@ -60,7 +62,7 @@ export class CuttingProxy {
         return
       }
       isLarge = false
-      client.write(bytes)
+      client.write(this.forge?.(bytes) ?? bytes)
     })
   }
 }

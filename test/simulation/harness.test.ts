@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import type { PartitionBatch } from '../../src/kafka/wire.ts'
+import { type EventKind, KIND_DELTA } from '../../src/sinks/sink.ts'
 import { NO_BROKER_FAULTS, SimulatedCluster, type StoredRecord } from './broker.ts'
 import { Random, VirtualClock } from './clock.ts'
 import { ConsumerBook, readEvent } from './consumer.ts'
@@ -48,6 +49,7 @@ function batch(...values: string[]): PartitionBatch[] {
     key: encoder.encode('K'),
     value: encoder.encode(value),
     timestampMs: 0,
+    kind: KIND_DELTA as EventKind,
   }))
   return [{ partition: 0, records }]
 }

@@ -10,6 +10,8 @@ import { until } from './until.ts'
 export interface TestKafka {
   /** `host:port`, for --brokers. */
   readonly brokers: string
+  /** Its data and settings; empty when the broker is not ours. */
+  readonly dir: string
   /** Of the JVM; 0 when the broker is not ours. */
   readonly pid: number
   /** Ends it without a word, and resolves when it is gone. */
@@ -59,6 +61,7 @@ export async function startKafka(options: TestKafkaOptions = {}): Promise<TestKa
     return {
       brokers: given,
       pid: 0,
+      dir: '',
       kill9: () => Promise.reject(new Error('OBFEED_TEST_BROKERS is not ours to kill')),
       restart: () => Promise.resolve(),
       stop: () => Promise.resolve(),
@@ -91,6 +94,7 @@ export async function startKafka(options: TestKafkaOptions = {}): Promise<TestKa
   }
   return {
     brokers,
+    dir,
     get pid() {
       return pid
     },
