@@ -7,9 +7,11 @@ import type { Settings } from '../config/settings.ts'
 import { EXIT, ObfeedError } from '../core/errors.ts'
 import { type Adapter, depthOf } from '../exchanges/adapter.ts'
 import { log, logStats } from '../telemetry/log.ts'
+import type { LastPublished } from '../kafka/last-published.ts'
 import { kafkaOptions } from './kafka-options.ts'
 import { type Layout, layoutWorkers } from './layout.ts'
 import { renderMetrics } from './metrics.ts'
+import { describeRival, RivalLog, rivalsAtStart, rivalsOf } from './rivals.ts'
 import type { WorkerOutput } from './process.ts'
 import { RESTART_POLICY, type RestartPolicy } from './restarts.ts'
 import { buildId, selfCommand, workerEnvironment } from './runtime.ts'
@@ -30,6 +32,9 @@ export interface AgentOptions {
 
 const READY_CHECK_MS = 100
 const SUMMARY_MS = 60_000
+const RIVALS_MS = 1000
+/** What the topic holds is worth so much of a start at most. */
+const LAST_PUBLISHED_MS = 2000
 /** For workers when the start fails: they have nothing to publish. */
 const FAILED_START_DRAIN_MS = 1000
 
@@ -45,6 +50,8 @@ export async function runAgent(options: AgentOptions): Promise<number> {
 class Agent {
   readonly #options: AgentOptions
   readonly #startedMs = Date.now()
+  /** As records carry it. */
+  readonly #producer: string
   readonly #supervisor: Supervisor
   readonly #layout: Layout
   readonly #map: ReturnType<typeof readPartitionMap>
@@ -55,6 +62,7 @@ class Agent {
   constructor(options: AgentOptions) {
     const { settings } = options
     this.#options = options
+    this.#producer = `${hostname()}/${process.pid}/${options.version}`
     this.#map = readPartitionMap(settings.map)
     this.#layout = layoutWorkers(settings, this.#map.entries.length)
     const { workers, cpus, taskset } = this.#layout
@@ -73,7 +81,7 @@ class Agent {
       output,
       ...(output === 'pipe' ? { lines: () => process.stdout } : {}),
       buildId: buildId(),
-      producer: `${hostname()}/${process.pid}/${options.version}`,
+      producer: this.#producer,
       notice: (level, message, fields) => log[level](message, fields),
       policy: options.policy ?? RESTART_POLICY,
     })
@@ -111,10 +119,11 @@ class Agent {
 
   async #prepare(): Promise<void> {
     const { settings, adapter } = this.#options
-    const [plans] = await Promise.all([this.#plan(), this.#checkTopic()])
+    const [plans, published] = await Promise.all([this.#plan(), this.#checkTopic()])
     if (this.#supervisor.draining) return
+    this.#meetRivals(published)
     this.#preparing = undefined
-    this.#supervisor.assign(settings, plans)
+    this.#supervisor.assign(settings, plans, published)
     const { cpus } = this.#layout
     for (const warning of depthWarning(adapter, settings.depth)) log.warn(warning)
     const depth = depthOf(adapter, settings.depth).view
@@ -132,6 +141,7 @@ class Agent {
       version: this.#options.version,
     })
     this.#awaitReady()
+    if (settings.sink === 'kafka') this.#watchRivals()
     this.#timers.push(
       setInterval(() => log.info('running', { ...summarize(this.#view()) }), SUMMARY_MS),
     )
@@ -151,12 +161,14 @@ class Agent {
     return makePlan({ symbols, workers, cpus, limits, segment })
   }
 
-  async #checkTopic(): Promise<void> {
+  /** Makes the topic fit; resolves with what it holds of the map's symbols. */
+  async #checkTopic(): Promise<Map<string, LastPublished>> {
     const { settings } = this.#options
-    if (settings.sink !== 'kafka') return
-    const [{ KafkaClient }, { ensureTopic }] = await Promise.all([
+    if (settings.sink !== 'kafka') return new Map()
+    const [{ KafkaClient }, { ensureTopic }, { readLastPublished }] = await Promise.all([
       import('../kafka/client.ts'),
       import('../kafka/topics.ts'),
+      import('../kafka/last-published.ts'),
     ])
     const client = new KafkaClient(kafkaOptions(settings))
     const report = await ensureTopic(client, {
@@ -173,6 +185,37 @@ class Agent {
         replicas: report.replicas,
       })
     }
+    if (report.action === 'created') return new Map()
+    const partitionOf = new Map(this.#map.entries.map((entry) => [entry.symbol, entry.partition]))
+    return readLastPublished(client, settings.topic, partitionOf, LAST_PUBLISHED_MS)
+  }
+
+  /** Somebody spoke a moment ago: it is said, or the start ends here. */
+  #meetRivals(published: ReadonlyMap<string, LastPublished>): void {
+    const { onConflict, topic } = this.#options.settings
+    const rivals = rivalsAtStart(published, this.#producer, Date.now())
+    if (rivals.length === 0) return
+    const found = rivals.map(describeRival).join('; ')
+    if (onConflict === 'exit') throw conflictError(topic, found)
+    log.warn(
+      `another agent published to ${topic} ${Math.ceil(rivals[0].silentMs / 1000)} s ago: ` +
+        `${found}; going on above its epochs, stop it if it still runs`,
+    )
+  }
+
+  #watchRivals(): void {
+    const { onConflict, topic } = this.#options.settings
+    const said = new RivalLog((message) => log.warn(message))
+    this.#timers.push(setInterval(() => {
+      const rivals = rivalsOf(this.#supervisor.views())
+      const remedy = onConflict === 'exit'
+        ? 'ending, as --on-conflict exit wants it'
+        : 'each begins epochs above the other, so that either one may be stopped; stop one'
+      const isNew = said.observe(rivals, remedy, performance.now())
+      if (!isNew || onConflict !== 'exit' || this.#supervisor.draining) return
+      log.error(conflictError(topic, rivals.map(describeRival).join('; ')).message)
+      this.#supervisor.stop(EXIT.config, this.#options.settings.drainTimeoutMs)
+    }, RIVALS_MS))
   }
 
   #awaitReady(): void {
@@ -227,6 +270,15 @@ class Agent {
       workers: this.#supervisor.views(),
     }
   }
+}
+
+function conflictError(topic: string, found: string): ObfeedError {
+  return new ObfeedError(
+    'E_CONFIG',
+    `another agent publishes to topic ${topic}: ${found}; expected to be the only one for these ` +
+      'symbols (--on-conflict exit); stop the other one, or take its symbols out of the map',
+    { scope: 'agent', exitCode: EXIT.config },
+  )
 }
 
 /**

@@ -4,6 +4,8 @@ import type { LogLevel, Settings } from '../config/settings.ts'
 import type { WorkerPlan } from '../config/plan.ts'
 import type { SinkStats } from '../sinks/sink.ts'
 import type { FeedStats } from '../feed/stats.ts'
+import type { LastPublished } from '../kafka/last-published.ts'
+import type { RivalStats } from '../kafka/rivals.ts'
 
 export type ToWorker =
   | {
@@ -12,6 +14,8 @@ export type ToWorker =
     readonly plan: WorkerPlan
     /** `host/pid/version` of the agent, as records carry it. */
     readonly producer: string
+    /** What the topic holds of its symbols from before this agent, as far as it is known. */
+    readonly published?: Readonly<Record<string, LastPublished>>
     /**
      * Every epoch of this worker must be greater: none that its predecessors used is. 0: there was
      * no predecessor.
@@ -27,9 +31,23 @@ export type ToWorker =
 /** Log messages since the process started, by level, and lines the reader was too slow for. */
 export type LogCounts = Record<LogLevel | 'dropped', number>
 
+/** How a worker fares with the cluster, beyond what every sink tells. */
+export interface KafkaStats {
+  /** Others that publish its symbols. */
+  readonly rivals: readonly RivalStats[]
+  /** Epochs begun because of them. */
+  readonly rivalEpochs: number
+  /** Asked for by the broker's quotas, in all and the last time, ms. */
+  readonly throttledMs: number
+  readonly throttleMs: number
+  readonly isThrottled: boolean
+}
+
 export interface WorkerStats {
   readonly feed: FeedStats
   readonly sink: SinkStats
+  /** Absent with another sink. */
+  readonly kafka?: KafkaStats
   readonly rssBytes: number
   readonly cpuSeconds: number
   /** Longest time the event loop was late since the last message. */

@@ -3,6 +3,7 @@ import type { Writable } from 'node:stream'
 import type { Settings } from '../config/settings.ts'
 import type { WorkerPlan } from '../config/plan.ts'
 import { EXIT } from '../core/errors.ts'
+import type { LastPublished } from '../kafka/last-published.ts'
 import { LineForwarder } from './lines.ts'
 import type { FromWorker } from './messages.ts'
 import { type Death, type WorkerOutput, WorkerProcess } from './process.ts'
@@ -65,6 +66,7 @@ export class Supervisor {
   #forwarder: LineForwarder | undefined
   readonly #streams: Set<Promise<void>> = new Set()
   #settings: Settings | undefined
+  #published: ReadonlyMap<string, LastPublished> = new Map()
   #checker: ReturnType<typeof setInterval> | undefined
   #deadline: ReturnType<typeof setTimeout> | undefined
   /** Defined from `stop` on. */
@@ -92,8 +94,13 @@ export class Supervisor {
   }
 
   /** Gives out the plans, by worker id; a worker without one is let go. */
-  assign(settings: Settings, plans: readonly WorkerPlan[]): void {
+  assign(
+    settings: Settings,
+    plans: readonly WorkerPlan[],
+    published: ReadonlyMap<string, LastPublished> = new Map(),
+  ): void {
     this.#settings = settings
+    this.#published = published
     for (const slot of this.#slots) {
       slot.plan = plans.find((plan) => plan.id === slot.id)
       if (slot.plan === undefined) this.#release(slot)
@@ -166,11 +173,17 @@ export class Supervisor {
 
   #sendPlan(slot: WorkerSlot): void {
     if (slot.plan === undefined || this.#settings === undefined) return
+    const published: Record<string, LastPublished> = {}
+    for (const { symbol } of slot.plan.connections.flat()) {
+      const last = this.#published.get(symbol)
+      if (last !== undefined) published[symbol] = last
+    }
     slot.process?.send({
       type: 'plan',
       settings: this.#settings,
       plan: slot.plan,
       producer: this.#options.producer,
+      published,
       epochFloor: slot.epochs.begin(Date.now(), performance.now()),
     })
     slot.state = 'running'

@@ -22,6 +22,8 @@ export interface Totals {
   droppedRecords: number
   sinkErrors: number
   sinkRetries: number
+  rivalEpochs: number
+  throttledMs: number
   readonly latencyBuckets: number[]
   latencySumS: number
   latencyCount: number
@@ -44,6 +46,8 @@ export function emptyTotals(): Totals {
     droppedRecords: 0,
     sinkErrors: 0,
     sinkRetries: 0,
+    rivalEpochs: 0,
+    throttledMs: 0,
     latencyBuckets: [],
     latencySumS: 0,
     latencyCount: 0,
@@ -54,13 +58,15 @@ export function emptyTotals(): Totals {
 
 /** Adds one life's counters: those of a dead worker for good, those of a living one for a look. */
 export function addStats(totals: Totals, stats: WorkerStats): Totals {
-  const { feed, sink, cpuSeconds, logs } = stats
+  const { feed, sink, kafka, cpuSeconds, logs } = stats
   return addTotals(totals, {
     ...feed,
     books: new Map(feed.books.map((book) => [book.symbol, book])),
     ...sink,
     sinkErrors: sink.errors,
     sinkRetries: sink.retries,
+    rivalEpochs: kafka?.rivalEpochs ?? 0,
+    throttledMs: kafka?.throttledMs ?? 0,
     cpuSeconds,
     logs,
   })
@@ -80,6 +86,8 @@ export function addTotals(totals: Totals, other: Totals): Totals {
   totals.droppedRecords += other.droppedRecords
   totals.sinkErrors += other.sinkErrors
   totals.sinkRetries += other.sinkRetries
+  totals.rivalEpochs += other.rivalEpochs
+  totals.throttledMs += other.throttledMs
   addBuckets(totals.latencyBuckets, other.latencyBuckets)
   totals.latencySumS += other.latencySumS
   totals.latencyCount += other.latencyCount

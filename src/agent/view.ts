@@ -1,6 +1,7 @@
 /** What the agent shows of itself: readiness, status and metrics are all made from this. */
 import type { WorkerPlan } from '../config/plan.ts'
 import type { WorkerStats } from './messages.ts'
+import { describeRival, rivalsOf } from './rivals.ts'
 import type { Totals } from './totals.ts'
 
 /**
@@ -66,6 +67,11 @@ export function readiness(view: AgentView): Check[] {
         check(`${view.sink}-${worker.id}`, connected, connected ? 'connected' : 'not connected'),
       )
     }
+  }
+  if (view.sink === 'kafka') {
+    const rivals = rivalsOf(view.workers)
+    const detail = rivals.length === 0 ? 'no other' : rivals.map(describeRival).join('; ')
+    checks.push(check('producers', rivals.length === 0, detail))
   }
   checks.push(booksCheck(view))
   return checks

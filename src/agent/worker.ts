@@ -7,7 +7,7 @@ import { Feed } from '../feed/feed.ts'
 import { warm } from '../feed/warm.ts'
 import type { Sink } from '../sinks/sink.ts'
 import { configureLog, flushLog, log, logLastWords, logStats } from '../telemetry/log.ts'
-import { kafkaOptions } from './kafka-options.ts'
+import { KafkaSink, loadKafka, publishedBefore } from './kafka-sink.ts'
 import type { FromWorker, ToWorker, WorkerStats } from './messages.ts'
 import { buildId, setProcessName } from './runtime.ts'
 import { parseWorkerArguments, WORKER_COMMAND, type WorkerArguments } from './worker-arguments.ts'
@@ -50,6 +50,7 @@ class Worker {
   readonly #arguments: WorkerArguments
   #feed: Feed | undefined
   #sink: Sink | undefined
+  #kafka: KafkaSink | undefined
   #planned = false
   /** Draining, orphaned or failed: nothing new is begun. */
   #ending = false
@@ -123,7 +124,9 @@ class Worker {
     })
     const adapter = await findAdapter(settings.exchange, settings.engine)
     if (adapter === undefined) throw new Error(`no adapter for exchange ${settings.exchange}`)
-    const sink = await makeSink(message)
+    const made = await makeSink(message)
+    const kafka = made instanceof KafkaSink ? made : undefined
+    const sink = made instanceof KafkaSink ? made.sink : made
     if (this.#ending) return
     const feed = new Feed(
       {
@@ -135,6 +138,7 @@ class Worker {
         ...(settings.wsUrl === undefined ? {} : { wsUrl: settings.wsUrl }),
         ...(settings.restUrl === undefined ? {} : { restUrl: settings.restUrl }),
         epochFloor,
+        ...publishedBefore(message.published),
         onRateLimited: (retryAfterMs) => this.#send({ type: 'limited', retryAfterMs }),
         onFatal: (error) => this.#fail(error),
         onNotice: (level, text) => log[level](text),
@@ -143,12 +147,14 @@ class Worker {
       sink,
     )
     this.#sink = sink
+    this.#kafka = kafka
     this.#feed = feed
     // Both begin at once: books form while the sink connects, and its queue is bounded.
     const started = sink.start(feed.streams, feed.sinkEvents)
     feed.start()
     this.#reportEagerly(feed)
     await started
+    if (!this.#ending) kafka?.watch(feed, plan)
     this.#report()
   }
 
@@ -169,6 +175,7 @@ class Worker {
     return {
       feed: feed.stats,
       sink: sink.stats,
+      ...(this.#kafka === undefined ? {} : { kafka: this.#kafka.stats }),
       rssBytes: process.memoryUsage.rss(),
       cpuSeconds: (user + system) / 1e6,
       loopLagMs,
@@ -204,6 +211,7 @@ class Worker {
     if (feed === undefined || sink === undefined) {
       return this.#send({ type: 'drained', complete: true })
     }
+    this.#kafka?.stopWatching()
     feed.drain()
     const complete = await sink.flush(timeoutMs)
     this.#send({ type: 'drained', complete, stats: this.#stats(feed, sink) })
@@ -262,25 +270,10 @@ class Worker {
   }
 }
 
-function loadKafka() {
-  return Promise.all([
-    import('../kafka/client.ts'),
-    import('../kafka/kafkajs-wire.ts'),
-    import('../kafka/publisher.ts'),
-  ])
-}
-
-async function makeSink({ settings, producer }: Plan): Promise<Sink> {
+async function makeSink({ settings, producer }: Plan): Promise<Sink | KafkaSink> {
   if (settings.sink === 'stdout') {
     const { StdoutSink } = await import('../sinks/stdout.ts')
     return new StdoutSink(realEnvironment)
   }
-  const [{ KafkaClient }, { KafkajsWire }, { Publisher }] = await loadKafka()
-  const client = new KafkaClient(kafkaOptions(settings))
-  const { topic, compression } = settings
-  return new Publisher(
-    settings,
-    realEnvironment,
-    new KafkajsWire(client, topic, { compression, producer }),
-  )
+  return new KafkaSink(settings, producer, await loadKafka())
 }

@@ -239,10 +239,10 @@ async function verify(tap: Tap, asJson: boolean): Promise<void> {
       },
       onRecord(record: TopicRecord) {
         if (verification.records >= tap.limit) return
-        const { key, value, partition, offset } = record
+        const { key, value, partition, offset, producer } = record
         const now = nowUs()
         const since = liveSinceUs.get(partition) ?? Infinity
-        const outcome = verification.receive(key, value, since, now)
+        const outcome = verification.receive(key, value, since, now, producer)
         if (since === Infinity && offset + 1 >= (positions.get(partition)?.end ?? 0)) {
           liveSinceUs.set(partition, now)
         }

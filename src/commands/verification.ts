@@ -36,6 +36,8 @@ export interface VerificationReport {
   readonly records: number
   readonly seconds: number
   readonly symbols: readonly SymbolReport[]
+  /** `host/pid/version` of everyone who published them; more than one: see the README. */
+  readonly producers: readonly string[]
   /** From the hand-over to the producer until here. */
   readonly published: LatencyReport | undefined
   /** From the exchange's frame until here. */
@@ -81,6 +83,7 @@ class LatencyHistogram {
 export class Verification {
   records = 0
   readonly #watched = new Map<string, Watched>()
+  readonly #producers = new Set<string>()
   readonly #startedMs: number
   readonly #published = new LatencyHistogram()
   readonly #received = new LatencyHistogram()
@@ -120,10 +123,12 @@ export class Verification {
     value: Uint8Array,
     liveSinceUs: number,
     nowUs: number,
+    producer?: string,
   ): Outcome | undefined {
     const watched = this.#watched.get(symbol)
     if (watched === undefined) return undefined
     this.records += 1
+    if (producer !== undefined) this.#producers.add(producer)
     const { replica, counts } = watched
     const outcome = replica.receive(value)
     counts[outcome] += 1
@@ -153,6 +158,7 @@ export class Verification {
       records: this.records,
       seconds,
       symbols,
+      producers: [...this.#producers],
       published: this.#published.report(),
       received: this.#received.report(),
     }
@@ -230,7 +236,7 @@ export function renderReport(report: VerificationReport, rowsMax = Infinity): st
 
 /** One line. */
 export function renderTotals(report: VerificationReport): string {
-  const { symbols, published, received } = report
+  const { symbols, producers, published, received } = report
   const sum = (member: (row: SymbolReport) => number) =>
     symbols.reduce((total, row) => total + member(row), 0)
   const latency = (name: string, found: LatencyReport | undefined) =>
@@ -240,7 +246,9 @@ export function renderTotals(report: VerificationReport): string {
     `${symbols.filter((row) => row.state === 'live').length} live, ` +
     `${sum((row) => row.updatesPerSecond).toFixed(1)} updates/s, ` +
     `${sum((row) => row.gaps)} gaps, ${sum((row) => row.duplicates)} duplicates, ` +
-    `${sum((row) => row.crossed)} crossed, ${sum((row) => row.mismatches)} mismatches` +
+    `${sum((row) => row.crossed)} crossed, ${sum((row) => row.mismatches)} mismatches, ` +
+    `${producers.length} producer${producers.length === 1 ? '' : 's'}` +
+    (producers.length > 1 ? ` (${producers.join(', ')})` : '') +
     latency('published', published) + latency('received', received)
 }
 

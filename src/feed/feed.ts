@@ -35,6 +35,8 @@ export interface FeedOptions {
    * its streams begin by calling invalid what they published before. 0: nothing was before.
    */
   readonly epochFloor: number
+  /** By symbol, of what was published before, by whomever: epochs are greater. */
+  readonly publishedEpochs?: ReadonlyMap<string, number>
   /** What was published of each symbol before, by whomever: no book begins behind it. */
   readonly published?: ReadonlyMap<string, Position>
   /** Absent: the product's own. */
@@ -109,6 +111,10 @@ export class Feed {
           instrument,
           stream: first + index,
           proof: adapter.protocol.loss,
+          epochFloor: Math.max(
+            options.epochFloor,
+            options.publishedEpochs?.get(instrument.symbol) ?? 0,
+          ),
           published: options.published?.get(instrument.symbol) ?? NOWHERE,
         }, outlet)
       )
@@ -167,6 +173,16 @@ export class Feed {
     for (const group of this.#groups) group.stop()
     this.#snapshots.stop()
     for (const stream of this.#symbolStreams) stream.suspect('shutdown')
+  }
+
+  /** Another writer publishes this stream's symbol under `epoch`: ours must be higher. */
+  outrank(stream: number, epoch: number): void {
+    if (!this.#drained) this.#symbolStreams[stream].outrank(epoch)
+  }
+
+  /** The latest epoch of a stream, or what its first one will exceed. */
+  epochOf(stream: number): number {
+    return this.#symbolStreams[stream].epoch
   }
 
   /** Another worker was told to wait: this one asks for no snapshot so long either. */

@@ -100,6 +100,8 @@ export class SymbolStream {
   #certainAtFirst = Infinity
   readonly #mayNeedParts: boolean
   readonly #snapshotIntervalMs: number
+  /** Highest epoch of another writer that has to be exceeded. */
+  #rivalEpoch = -1
   /** An epoch runs: its snapshot was handed over, its end was not. */
   #running = false
   /** Some epoch was published: there is something to call invalid. */
@@ -163,6 +165,16 @@ export class SymbolStream {
     this.#hasPublished = true
     this.stats.reason = 'disconnect'
     this.#pushInvalid(0, 'disconnect')
+  }
+
+  /**
+   * Another writer publishes this symbol, under `epoch`, so consumers drop ours that are not higher.
+   * A book that runs goes on above it at once; one that does not run begins above it.
+   */
+  outrank(epoch: number): void {
+    this.#rivalEpoch = Math.max(this.#rivalEpoch, epoch)
+    if (epoch < this.epoch || !this.#running || this.state !== 'live' || this.suspended) return
+    this.#begin(this.#outlet.environment.nowUs())
   }
 
   /** An exchange snapshot: a new epoch begins. False: it cannot be right, the book is lost. */
@@ -414,7 +426,7 @@ export class SymbolStream {
   /** Later than every other, also when the clock was set back. */
   #newEpoch(): void {
     const nowMs = Math.floor(this.#outlet.environment.nowUs() / 1000)
-    this.epoch = Math.max(nowMs, this.epoch + 1)
+    this.epoch = Math.max(nowMs, this.epoch + 1, this.#rivalEpoch + 1)
     this.seq = 0
   }
 

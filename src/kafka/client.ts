@@ -5,7 +5,7 @@ import net from 'node:net'
 import type { Socket } from 'node:net'
 import tls from 'node:tls'
 import { compress, decompress } from './codecs.ts'
-import { repairKafkajs } from './kafkajs-internals.ts'
+import { listenTo, repairKafkajs } from './kafkajs-internals.ts'
 
 export type KafkaLog = (level: 'error' | 'warn' | 'info' | 'debug', message: string) => void
 
@@ -21,6 +21,15 @@ export interface KafkaClientOptions {
   readonly tls?: boolean
   /** A socket with an unanswered request and nothing read for so long is dead. */
   readonly stallTimeoutMs?: number
+}
+
+/** How a broker's quota holds a client back. */
+export interface Throttling {
+  totalMs: number
+  /** What the broker asked for last; 0: never. */
+  lastMs: number
+  /** Monotonic: nothing is sent before. */
+  untilMs: number
 }
 
 export interface KafkaLogin {
@@ -83,6 +92,9 @@ export interface Session {
 export class KafkaClient {
   readonly brokers: readonly string[]
   readonly clientId: string
+  /** Every producer identity the cluster gave to a session of this client. */
+  readonly producerIds: Set<number> = new Set()
+  readonly throttling: Throttling = { totalMs: 0, lastMs: 0, untilMs: -Infinity }
   readonly #log: KafkaLog
   readonly #stallTimeoutMs: number
   readonly #sasl: KafkaLogin | undefined
@@ -105,6 +117,11 @@ export class KafkaClient {
     return sasl === undefined ? { ssl: this.#tls } : { ssl: this.#tls, sasl }
   }
 
+  /** Where a connection to the cluster begins, as kafkajs takes it. */
+  get bootstrap(): string[] {
+    return [...this.brokers]
+  }
+
   session(retry: RetryPolicy): Session {
     const sockets = new Set<Socket>()
     let ended = false
@@ -122,9 +139,18 @@ export class KafkaClient {
       watchForStall(socket, stallTimeoutMs)
       return socket
     }
+    listenTo(socketFactory, {
+      producerId: (id) => this.producerIds.add(id),
+      throttled: (ms) => {
+        const { throttling } = this
+        throttling.totalMs += ms
+        throttling.lastMs = ms
+        throttling.untilMs = Math.max(throttling.untilMs, performance.now() + ms)
+      },
+    })
     const log = this.#log
     const kafka = new kafkajs.Kafka({
-      brokers: [...this.brokers],
+      brokers: this.bootstrap,
       clientId: this.clientId,
       connectionTimeout: CONNECTION_TIMEOUT_MS,
       requestTimeout: REQUEST_TIMEOUT_MS,

@@ -2,6 +2,7 @@
  * The parts of kafkajs that are not public, typed as far as they are used, and the repairs made to
  * them once at load. kafkajs is frozen at 2.2.4 and pinned, so its internals do not move.
  */
+import BrokerModule from 'kafkajs/src/broker/index.js'
 import ClusterModule from 'kafkajs/src/cluster/index.js'
 import ConnectionModule from 'kafkajs/src/network/connection.js'
 import RequestQueueModule from 'kafkajs/src/network/requestQueue/index.js'
@@ -71,10 +72,34 @@ interface RequestQueue {
   pending: unknown[]
   throttledUntil: number
   scheduleCheckPendingRequests(): void
+  maybeThrottle(ms: number | null): void
+}
+
+interface Broker {
+  readonly connectionPool: { readonly socketFactory: ISocketFactory }
+  initProducerId(request: unknown): Promise<{ readonly producerId: string | number }>
+}
+
+/** What kafkajs learns and keeps to itself. */
+export interface SessionListener {
+  /** The cluster gave a producer its identity; nothing was sent under it yet. */
+  producerId(id: number): void
+  /** The broker asks to send nothing for so long: a quota is used up. */
+  throttled(ms: number): void
+}
+
+/** A session's socket factory is the one thing that every part of it holds. */
+const listeners = new WeakMap<ISocketFactory, SessionListener>()
+const factoryOf = new WeakMap<RequestQueue, ISocketFactory>()
+
+export function listenTo(socketFactory: ISocketFactory, listener: SessionListener): void {
+  listeners.set(socketFactory, listener)
 }
 
 interface Connection {
   socket?: Socket
+  readonly socketFactory: ISocketFactory
+  readonly requestQueue: RequestQueue
   chunks: Uint8Array[]
   bytesBuffered: number
   bytesNeeded: number
@@ -118,6 +143,7 @@ function cleanReconnect(): void {
   const prototype = (ConnectionModule as unknown as { prototype: Connection }).prototype
   const connect = prototype.connect
   prototype.connect = function (this: Connection): Promise<boolean> {
+    factoryOf.set(this.requestQueue, this.socketFactory)
     if (!this.isConnected()) {
       this.chunks = []
       this.bytesBuffered = 0
@@ -155,6 +181,27 @@ function tolerateLeaderless(module: ResponseModule): void {
   }
 }
 
+function tellThrottling(): void {
+  const prototype = (RequestQueueModule as unknown as { prototype: RequestQueue }).prototype
+  const throttle = prototype.maybeThrottle
+  prototype.maybeThrottle = function (this: RequestQueue, ms: number | null): void {
+    throttle.call(this, ms)
+    const socketFactory = factoryOf.get(this)
+    if (socketFactory === undefined || ms === null || !(ms > 0)) return
+    listeners.get(socketFactory)?.throttled(ms)
+  }
+}
+
+function tellProducerIds(): void {
+  const prototype = (BrokerModule as unknown as { prototype: Broker }).prototype
+  const init = prototype.initProducerId
+  prototype.initProducerId = async function (this: Broker, request: unknown) {
+    const identity = await init.call(this, request)
+    listeners.get(this.connectionPool.socketFactory)?.producerId(Number(identity.producerId))
+    return identity
+  }
+}
+
 let repaired = false
 
 /** Applies the repairs; further calls do nothing. */
@@ -163,6 +210,8 @@ export function repairKafkajs(): void {
   repaired = true
   quietIdleTimer()
   cleanReconnect()
+  tellThrottling()
+  tellProducerIds()
   tolerateLeaderless(metadataV5 as unknown as ResponseModule)
   tolerateLeaderless(metadataV6 as unknown as ResponseModule)
 }

@@ -1,9 +1,8 @@
 /** Reads given partitions of one topic without a consumer group, from any offset or time. */
 import { EXIT, ObfeedError } from '../core/errors.ts'
-import { CONNECTION_TIMEOUT_MS, REQUEST_TIMEOUT_MS } from './client.ts'
 import type { KafkaClient, Session } from './client.ts'
 import { authorisationError, classifyFailure, protocolError } from './failure.ts'
-import { ClusterClass } from './kafkajs-internals.ts'
+import { newCluster } from './heads.ts'
 import type { Cluster } from './kafkajs-internals.ts'
 import { errorOf, fetchPartitions } from './fetch.ts'
 import type { FetchedPartition } from './fetch.ts'
@@ -50,9 +49,7 @@ export interface Position {
 const FETCH_WAIT_MS = 250
 const FETCH_BYTES = 16 * 1024 * 1024
 const PARTITION_BYTES = 4 * 1024 * 1024
-const READ_UNCOMMITTED = 0
 const OFFSET_OUT_OF_RANGE = 1
-const METADATA_AGE_MS = 300_000
 const BACKOFF_MIN_MS = 50
 const BACKOFF_MAX_MS = 2_000
 /** How long nothing may answer before the first record position is known. */
@@ -182,22 +179,9 @@ class Reader {
   }
 
   #newCluster(): Cluster {
-    const session = this.#client.session({ initialRetryTime: 50, maxRetryTime: 500, retries: 1 })
+    const { session, cluster } = newCluster(this.#client)
     this.#session = session
-    return new ClusterClass({
-      logger: session.kafka.logger(),
-      socketFactory: session.socketFactory,
-      ...this.#client.security,
-      brokers: [...this.#client.brokers],
-      clientId: this.#client.clientId,
-      connectionTimeout: CONNECTION_TIMEOUT_MS,
-      requestTimeout: REQUEST_TIMEOUT_MS,
-      enforceRequestTimeout: true,
-      metadataMaxAge: METADATA_AGE_MS,
-      allowAutoTopicCreation: false,
-      isolationLevel: READ_UNCOMMITTED,
-      retry: { retries: 1, initialRetryTime: 50, maxRetryTime: 500 },
-    })
+    return cluster
   }
 
   /** Finds where to start, once; whatever was read before stays the position. */
