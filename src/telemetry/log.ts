@@ -3,6 +3,7 @@ import process from 'node:process'
 import { writeSync } from 'node:fs'
 import type { ConsolaInstance, ConsolaReporter, LogObject } from 'consola/core'
 import { createConsola } from 'consola/core'
+import { foreignText, printable } from '../core/foreign-text.ts'
 
 export type LogLevel = 'error' | 'warn' | 'info' | 'debug' | 'trace'
 
@@ -148,43 +149,77 @@ function write(line: string): void {
 
 type Entry = Pick<LogObject, 'date' | 'type' | 'args'>
 
-/** `2026-11-22T23:00:00.000Z INFO  worker-3 book is live symbol=ETH/USD seq=4`. */
+/** Characters of a message, of a field, or of a line of a stack. */
+const TEXT_MAX = 8192
+/** Of a stack, the lines nearest to where it was thrown. */
+const STACK_LINES_MAX = 30
+
+/**
+ * `2026-11-22T23:00:00.000Z INFO  worker-3 book is live symbol=ETH/USD seq=4`. One line, but for
+ * stacks, whose lines are indented: no text can pass for a line of the log.
+ */
 function formatText({ date, type, args }: Entry): string {
-  let line = `${date.toISOString()} ${type.toUpperCase().padEnd(5)} ${name} ${oneLine(args[0])}`
+  const message = foreignText(String(args[0]), TEXT_MAX)
+  let line = `${date.toISOString()} ${type.toUpperCase().padEnd(5)} ${name} ${message}`
   let stack = ''
   for (const [key, value] of Object.entries((args[1] ?? {}) as LogFields)) {
     if (value === undefined) continue
     if (value instanceof Error) {
       line += ` ${key}=${quoted(`${value.name}: ${value.message}`)}`
-      stack += `\n${value.stack ?? ''}`
+      stack += framesOf(value).map((frame) => `\n    ${frame}`).join('')
     } else line += ` ${key}=${quoted(value)}`
   }
   return line + stack
 }
 
-function oneLine(message: unknown): string {
-  return String(message).replaceAll('\n', '\\n')
+/** The lines of an error's stack, without the message that may stand before them. */
+function framesOf(error: Error): string[] {
+  const { stack = '', name, message } = error
+  const head = [`${name}: ${message}`, message].find((text) => stack.startsWith(text)) ?? ''
+  return stack.slice(head.length).split('\n').map((line) => line.trim())
+    .filter((line) => line !== '')
+    .slice(0, STACK_LINES_MAX)
+    .map((line) => foreignText(line, TEXT_MAX))
 }
 
+/**
+ * In quotes where it needs them. A backslash is doubled only before a quote, where it would change
+ * what that means: what was escaped once is not escaped again.
+ */
 function quoted(value: unknown): string {
-  const shown = typeof value === 'object' ? stringify(value) ?? 'unprintable' : String(value)
-  return /^[^\s"=]+$/.test(shown) ? shown : JSON.stringify(shown)
+  const whole = typeof value === 'object' ? stringify(value) ?? 'unprintable' : String(value)
+  const shown = foreignText(whole, TEXT_MAX)
+  if (/^[^\s"=]+$/.test(shown)) return shown
+  return `"${
+    shown.replace(/(\\*)("|$)/g, (_, before: string, quote: string) => {
+      return before + before + (quote === '' ? '' : '\\"')
+    })
+  }"`
 }
 
 /** `{"ts":…,"level":…,"logger":…,"msg":…}` and the fields, which cannot replace these four. */
 function formatJson({ date, type, args }: Entry): string {
-  const own = { ts: date.toISOString(), level: type, logger: name, msg: String(args[0]) }
+  const msg = shortened(String(args[0]))
+  const own = { ts: date.toISOString(), level: type, logger: name, msg }
   const fields = (args[1] ?? {}) as LogFields
-  return stringify({ ...own, ...fields, ...own }) ??
+  const line = stringify({ ...own, ...fields, ...own }) ??
     JSON.stringify({ ...own, fields: `unprintable: ${Object.keys(fields).join(', ')}` })
+  // What is left of it stands inside strings, where the same escape is JSON's own.
+  return printable(line)
+}
+
+function shortened(text: string): string {
+  return text.length <= TEXT_MAX ? text : `${text.slice(0, TEXT_MAX)}…`
 }
 
 /** Undefined for what has no JSON: a ring, a getter that throws. */
 function stringify(value: unknown): string | undefined {
   try {
     return JSON.stringify(value, (_, inner: unknown) => {
+      if (typeof inner === 'string') return shortened(inner)
       if (inner instanceof Error) {
-        return { name: inner.name, msg: inner.message, stack: inner.stack }
+        const stack = [`${inner.name}: ${inner.message}`.slice(0, TEXT_MAX), ...framesOf(inner)]
+        return { name: inner.name, msg: inner.message, stack: stack.join('\n    ') }
       }
       return typeof inner === 'bigint' ? inner.toString() : inner
     })

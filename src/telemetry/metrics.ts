@@ -1,4 +1,5 @@
 /** Writer of the Prometheus text format, version 0.0.4. */
+import { foreignText } from '../core/foreign-text.ts'
 
 export const EXPOSITION_CONTENT_TYPE = 'text/plain; version=0.0.4; charset=utf-8'
 
@@ -57,11 +58,15 @@ export class Exposition {
 function formatLabels(labels: Labels): string {
   let text = ''
   for (const name in labels) {
-    const value = `${labels[name]}`.replaceAll('\\', '\\\\').replaceAll('"', '\\"')
-      .replaceAll('\n', '\\n')
+    const value = `${labels[name]}`.split('\n').map(labelText).join('\\n')
     text += `${text === '' ? '' : ','}${name}="${value}"`
   }
   return text === '' ? '' : `{${text}}`
+}
+
+/** The format knows three escapes and no other: the backslash of any other is doubled. */
+function labelText(text: string): string {
+  return foreignText(text).replaceAll('\\', '\\\\').replaceAll('"', '\\"')
 }
 
 function formatValue(value: number): string {

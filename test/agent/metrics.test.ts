@@ -55,6 +55,11 @@ describe('text format', () => {
       text,
       '# HELP a back\\\\slash\n# TYPE a gauge\na{l="a\\"b\\\\c\\nd",n="3"} 1\n',
     )
+    const harmful = new Exposition().family('a', 'gauge', 'x').sample(1, {
+      l: `\u2028\r币安人生/USDT${'x'.repeat(1000)}`,
+    }).toString()
+    assert.match(harmful, /\na\{l="\\\\u2028\\\\r币安人生\/USDTx+…"\} 1\n$/)
+    assert.ok(harmful.length < 600)
   })
 
   test('a histogram is cumulative and ends with +Inf', () => {

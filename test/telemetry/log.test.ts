@@ -57,8 +57,38 @@ describe('log', () => {
       third!,
       new RegExp(`${time}ERROR worker-3 failed err="TypeError: bad \\\\"x\\\\""$`),
     )
-    assert.match(stack!, /^TypeError: bad "x"|^ +at /)
+    assert.match(stack!, /^ +at /)
     assert.ok(!stderr.includes('not at this level'))
+  })
+
+  test('no text forges a line, moves the cursor or is escaped twice; stacks included', async () => {
+    const hostile = 'x\\n2026-12-01T00:00:00.000Z ERROR agent forged\\u2028\\u0085\\u202e\\u001b[2J'
+    const body = `const hostile = '${hostile}'
+      log.warn(hostile, { detail: hostile, plain: 'a\\tb', quote: 'a"\\\\' })
+      log.error('failed', { err: new Error(hostile), nested: { text: hostile } })
+      logLastWords('gone', { err: new Error(hostile) })
+      log.info('long', { text: 'y'.repeat(1e6), err: new Error('z'.repeat(1e6)) })`
+    const text = await run(`${CONFIGURE}\n${body}`)
+    // deno-lint-ignore no-control-regex
+    const harmful = /[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028-\u202e]/
+    assert.doesNotMatch(text.stderr, harmful)
+    for (const line of text.stderr.trimEnd().split('\n')) {
+      assert.match(line, /^(\S+Z (WARN |ERROR|INFO ) worker-3 |    at )/, 'ours, or of a stack')
+      assert.ok(line.length < 30_000, `${line.length} characters`)
+    }
+    const escaped = 'x\\n2026-12-01T00:00:00.000Z ERROR agent forged\\u2028\\u0085\\u202e\\u001b[2J'
+    assert.ok(text.stderr.includes(`worker-3 ${escaped} detail="${escaped}"`), text.stderr)
+    assert.ok(text.stderr.includes('plain=a\\tb quote="a\\"\\\\"'), 'a quote ends where it should')
+
+    const json = await run(`configureLog({ level: 'debug', format: 'json', name: 'w' })\n${body}`)
+    assert.doesNotMatch(json.stderr, harmful)
+    const lines = json.stderr.trimEnd().split('\n')
+    assert.equal(lines.length, 4)
+    const [first, second] = lines.map((line) => JSON.parse(line))
+    assert.ok(first.msg.startsWith('x\n2026'), 'JSON has its own escapes')
+    assert.equal(first.detail, first.msg)
+    assert.equal(second.nested.text, first.msg)
+    assert.ok(lines.every((line) => line.length < 60_000))
   })
 
   test('writes JSON: one object a line, whose own keys no field replaces', async () => {
