@@ -69,11 +69,14 @@ export function timeFromText(text: string): number {
 const WORDWISE_MIN = 9
 const WORDWISE_MAX = 48
 
+const encoder = new TextEncoder()
+
 /**
- * Fixed ASCII text, encoded once. Eight bytes are compared as one double: equal doubles are equal
+ * Fixed text, encoded once as UTF-8. Eight bytes are compared as one double: equal doubles are equal
  * bytes here, because no eight bytes of text are a NaN or a zero.
  */
 export class Literal {
+  /** In bytes. */
   readonly length: number
   readonly bytes: Uint8Array<ArrayBuffer>
   /** Doubles before the last one; 0 for lengths that are compared byte by byte. */
@@ -86,15 +89,14 @@ export class Literal {
   /** The last eight bytes, overlapping the word before them. */
   readonly last: number
 
-  /** `text`: ASCII without control characters. */
+  /** `text`: well-formed, without control characters. */
   constructor(text: string) {
-    const { length } = text
+    this.bytes = encoder.encode(text)
+    const { length } = this.bytes
     this.length = length
-    this.bytes = new Uint8Array(length)
-    for (let i = 0; i < length; i++) this.bytes[i] = text.charCodeAt(i)
     const isWordwise = length >= WORDWISE_MIN && length <= WORDWISE_MAX
     const count = isWordwise ? (length - 1) >> 3 : 0
-    const view = new DataView(this.bytes.buffer)
+    const view = new DataView(this.bytes.buffer, this.bytes.byteOffset)
     const word = (i: number) => i < count ? view.getFloat64(8 * i, true) : 0
     this.count = count
     this.word0 = word(0)

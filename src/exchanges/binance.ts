@@ -61,16 +61,9 @@ import type { Instrument, Market } from '../core/instrument.ts'
 import { Literal, Scanner } from '../core/scanner.ts'
 import { WireIds } from '../core/wire-ids.ts'
 import type { Adapter, BookDepth, Limits, Session, SessionOutput, SessionStats } from './adapter.ts'
-import {
-  appendSide,
-  exact,
-  isRecord,
-  isUnsigned,
-  joinedText,
-  parseMessage,
-  unreadableText,
-} from './decode.ts'
+import { appendSide, exact, isRecord, isUnsigned, parseMessage, unreadableText } from './decode.ts'
 import { codesWith, dayOf, DECIMALS_DEFAULT, decimalsOf, volumesOf } from './listing.ts'
+import { saidBy } from './said.ts'
 import { fixedText, mixed } from './warm-frames.ts'
 
 /** A size the exchange offers snapshots in, and what it counts for one. */
@@ -313,6 +306,7 @@ class BinanceSession implements Session {
   private readonly lines: readonly Line[]
   /** By the exchange's name. */
   private readonly symbols: ReadonlyMap<string, number>
+  private readonly streams: ReadonlyMap<string, number>
   private readonly wireIds: WireIds
   private readonly changes: LevelChanges = new LevelChanges()
   /** Requests that were not answered yet, and the instruments they are for. */
@@ -341,9 +335,8 @@ class BinanceSession implements Session {
     this.size = snapshotSize(rules, depth)
     this.lines = instruments.map(() => new Line())
     this.symbols = new Map(instruments.map(({ wireSymbol }, index) => [wireSymbol, index]))
-    // The scanner's literals are ASCII; the few markets with other names take the JSON route.
-    const plain = [...this.symbols].filter(([symbol]) => /^[!#-[\]-~]+$/.test(symbol))
-    this.wireIds = new WireIds(new Map(plain), '",')
+    this.streams = new Map(instruments.map((instrument, index) => [streamOf(instrument), index]))
+    this.wireIds = new WireIds(this.symbols, '",')
   }
 
   opened(): void {
@@ -783,23 +776,20 @@ class BinanceSession implements Session {
 
   /** An error reply: about streams, or about the connection. */
   private refused(id: unknown, error: Record<string, unknown>): void {
-    const text = joinedText(error.code, error.msg ?? error.error)
+    const said = saidBy(error.code, error.msg ?? error.error)
     const request = this.requests.get(id)
-    if (RATE_LIMITED.test(text)) {
+    if (said.matches(RATE_LIMITED)) {
       const { framesPerSecond } = this.rules.limits
       return this.giveUp(
         new ObfeedError(
           'E_RATE_LIMITED',
-          `${this.rules.name} refused a message ("${text}"); expected to be within ` +
+          `${this.rules.name} refused a message ("${said}"); expected to be within ` +
             `${framesPerSecond} messages a second; look for other clients on this address`,
           { scope: 'connection', retryAfterMs: RATE_LIMIT_WAIT_MS },
         ),
       )
     }
-    const lower = text.toLowerCase()
-    const named = this.instruments.flatMap((instrument, index) =>
-      namesStream(lower, streamOf(instrument)) ? [index] : []
-    )
+    const named = [...said.named(this.streams, (word) => word.toLowerCase())]
     const refused = named.length > 0 || request?.length !== 1 ? named : request
     // The others of the request were not subscribed either.
     const rest = request?.filter((index) => !refused.includes(index)) ?? []
@@ -807,7 +797,7 @@ class BinanceSession implements Session {
       return this.giveUp(
         new ObfeedError(
           'E_SUBSCRIBE',
-          `${this.rules.name} answered with an error that names no stream ("${text}"), expected ` +
+          `${this.rules.name} answered with an error that names no stream ("${said}"), expected ` +
             'a subscription; the connection is replaced',
           { scope: 'connection' },
         ),
@@ -829,7 +819,7 @@ class BinanceSession implements Session {
       this.output.fail(
         new ObfeedError(
           'E_SUBSCRIBE',
-          `${this.rules.name} refused ${wireSymbol} ("${text}"), expected a subscription; ` +
+          `${this.rules.name} refused ${wireSymbol} ("${said}"), expected a subscription; ` +
             'check that the market is listed and trading',
           { scope: 'symbol', symbol },
         ),
@@ -859,12 +849,6 @@ function scanExtra(): boolean {
 
 function streamOf(instrument: Instrument): string {
   return instrument.wireSymbol.toLowerCase() + STREAM_SUFFIX
-}
-
-/** `ethbtc@depth` is not named by `wethbtc@depth`. */
-function namesStream(text: string, stream: string): boolean {
-  const at = text.indexOf(stream)
-  return at === 0 || at > 0 && !/[\p{L}\p{N}_]/u.test(text[at - 1])
 }
 
 /** The smallest size that can prove `wanted` levels after a fifth of them has gone. */

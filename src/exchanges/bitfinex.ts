@@ -48,6 +48,7 @@ import { isRegularPrice } from '../core/wide.ts'
 import type { Adapter, BookDepth, Limits, Session, SessionOutput, SessionStats } from './adapter.ts'
 import { appendLevel, decodeText, exact, isRecord, unreadableText } from './decode.ts'
 import { COMMON_CODES } from './listing.ts'
+import { saidBy, shown } from './said.ts'
 import { mixed } from './warm-frames.ts'
 
 const HEARTBEAT = new Literal('"hb",')
@@ -540,7 +541,7 @@ class BitfinexSession implements Session, BookCheck {
 
   private informed(message: Readonly<Record<string, unknown>>): void {
     const { code, version, platform, msg } = message
-    const said = typeof msg === 'string' && msg !== '' ? ` ("${msg}")` : ''
+    const said = typeof msg === 'string' && msg !== '' ? ` ("${shown(msg)}")` : ''
     if (code === RESTART) {
       this.output.retire(`Bitfinex will end this connection soon${said}`)
     } else if (code === MAINTENANCE_BEGINS) {
@@ -552,7 +553,7 @@ class BitfinexSession implements Session, BookCheck {
     } else if (version !== undefined && version !== 2) {
       this.giveUp(
         'E_SUBSCRIBE',
-        `Bitfinex speaks version ${JSON.stringify(version)} of its protocol, expected 2; ` +
+        `Bitfinex speaks version ${shown(version)} of its protocol, expected 2; ` +
           'update obfeed, or correct --ws-url',
       )
     } else if (isRecord(platform) && platform.status === 0) {
@@ -590,7 +591,7 @@ class BitfinexSession implements Session, BookCheck {
       if (this.inMaintenance) return
       return this.giveUp(
         'E_SUBSCRIBE',
-        `Bitfinex refused the settings of the connection (${JSON.stringify(message)}), expected ` +
+        `Bitfinex refused the settings of the connection (${shown(message)}), expected ` +
           `status OK with flags ${FLAGS}; without sequence and checksums no book can be proven, ` +
           'so the connection is replaced',
       )
@@ -667,7 +668,7 @@ class BitfinexSession implements Session, BookCheck {
     if (typeof channel !== 'number' || !Number.isSafeInteger(channel) || index < 0) {
       return this.giveUp(
         'E_SUBSCRIBE',
-        `Bitfinex confirmed a subscription that was not asked for (${JSON.stringify(message)}), ` +
+        `Bitfinex confirmed a subscription that was not asked for (${shown(message)}), ` +
           'expected a channel number and one of the symbols of the connection; it is replaced',
       )
     }
@@ -679,14 +680,16 @@ class BitfinexSession implements Session, BookCheck {
     this.channels[index] = channel
     const differs = (prec !== undefined && prec !== 'P0') ||
       (freq !== undefined && freq !== 'F0') ||
-      (len !== undefined && Number(len) !== this.length)
+      (len !== undefined && Number(shown(len)) !== this.length)
     if (differs) {
       this.phases[index] = LEAVING
       this.leave(channel, index)
       return this.reject(
         index,
-        `Bitfinex subscribed ${this.instruments[index].wireSymbol} with prec ${prec}, freq ` +
-          `${freq}, len ${len}, expected P0, F0, ${this.length}; try another --depth`,
+        `Bitfinex subscribed ${this.instruments[index].wireSymbol} with prec ${
+          shown(prec)
+        }, freq ` +
+          `${shown(freq)}, len ${shown(len)}, expected P0, F0, ${this.length}; try another --depth`,
       )
     }
     this.assign(channel, index)
@@ -744,9 +747,9 @@ class BitfinexSession implements Session, BookCheck {
   /** An error reply: about the symbol it names, or about the connection. */
   private refused(message: Readonly<Record<string, unknown>>): void {
     const { msg, code, chanId } = message
-    const said = typeof msg === 'string' ? msg : JSON.stringify(message)
-    const quoted = `"${said}"${code === undefined ? '' : `, code ${JSON.stringify(code)}`}`
-    if (code === RATE_LIMIT || RATE_LIMITED.test(said)) {
+    const said = saidBy(typeof msg === 'string' ? msg : message)
+    const quoted = `"${said}"${code === undefined ? '' : `, code ${shown(code)}`}`
+    if (code === RATE_LIMIT || said.matches(RATE_LIMITED)) {
       return this.giveUp(
         'E_RATE_LIMITED',
         `Bitfinex refused a message (${quoted}); expected to be within 20 connections a minute ` +

@@ -33,8 +33,9 @@ import type { Instrument, Market } from '../core/instrument.ts'
 import { Literal, Scanner, timeFromText } from '../core/scanner.ts'
 import { WireIds } from '../core/wire-ids.ts'
 import type { Adapter, Session, SessionOutput, SessionStats } from './adapter.ts'
-import { decodeText, exact, isRecord, namedIn, textOf, unreadableText } from './decode.ts'
+import { decodeText, exact, isRecord, unreadableText } from './decode.ts'
 import { placesOf, volumesOf } from './listing.ts'
+import { saidBy, shown } from './said.ts'
 import { mixed } from './warm-frames.ts'
 
 const TABLE = 'orderBookL2'
@@ -488,15 +489,14 @@ class BitmexSession implements Session {
   /** An error reply: about the symbols it names, or about the connection. */
   private refused(message: Record<string, unknown>): void {
     const { error, status, meta, request } = message
-    const said = textOf(error)
-    const text = status === undefined ? said : `${String(status)} ${said}`
-    if (HARMLESS.test(text)) return
-    if (status === 429 || RATE_LIMITED.test(text)) {
-      const seconds = isRecord(meta) ? Number(meta.retryAfter) : NaN
+    const said = saidBy(status, error)
+    if (said.matches(HARMLESS)) return
+    if (status === 429 || said.matches(RATE_LIMITED)) {
+      const seconds = isRecord(meta) ? Number(shown(meta.retryAfter)) : NaN
       this.abandon(
         new ObfeedError(
           'E_RATE_LIMITED',
-          `BitMEX refused a message ("${text}"), expected to be within 720 connections an hour and ` +
+          `BitMEX refused a message ("${said}"), expected to be within 720 connections an hour and ` +
             '40 requests at once per IP address; look for other clients on this address',
           {
             scope: 'connection',
@@ -506,17 +506,17 @@ class BitmexSession implements Session {
       )
       return
     }
-    const named = this.named(said)
+    const named = said.named(this.symbols)
     // An error that names nothing is about a request for one symbol, when it is that.
     if (named.size === 0 && isRecord(request)) {
-      const asked = this.named(JSON.stringify(request.args ?? ''))
+      const asked = saidBy(request.args).named(this.symbols)
       if (asked.size === 1) { for (const index of asked) named.add(index) }
     }
     if (named.size === 0) {
       this.abandon(
         new ObfeedError(
           'E_SUBSCRIBE',
-          `BitMEX answered with an error that names no symbol ("${text}"), expected a ` +
+          `BitMEX answered with an error that names no symbol ("${said}"), expected a ` +
             'subscription; the connection is replaced',
           { scope: 'connection' },
         ),
@@ -529,16 +529,12 @@ class BitmexSession implements Session {
       this.output.fail(
         new ObfeedError(
           'E_SUBSCRIBE',
-          `BitMEX refused ${wireSymbol} ("${text}"), expected a subscription; ` +
+          `BitMEX refused ${wireSymbol} ("${said}"), expected a subscription; ` +
             'check that the instrument is listed and open',
           { scope: 'symbol', symbol },
         ),
       )
     }
-  }
-
-  private named(text: string): Set<number> {
-    return namedIn(text, /[A-Z0-9_]+/gi, this.symbols)
   }
 
   private abandon(error: ObfeedError): void {

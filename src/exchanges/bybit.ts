@@ -40,17 +40,9 @@ import type { Instrument, Market } from '../core/instrument.ts'
 import { Literal, Scanner } from '../core/scanner.ts'
 import { WireIds } from '../core/wire-ids.ts'
 import type { Adapter, BookDepth, Session, SessionOutput, SessionStats } from './adapter.ts'
-import {
-  appendSide,
-  exact,
-  isRecord,
-  isUnsigned,
-  namedIn,
-  parseMessage,
-  textOf,
-  unreadableText,
-} from './decode.ts'
+import { appendSide, exact, isRecord, isUnsigned, parseMessage, unreadableText } from './decode.ts'
 import { codesWith, dayOf, decimalsOf } from './listing.ts'
+import { type Said, saidBy } from './said.ts'
 import { fixedText, mixed } from './warm-frames.ts'
 
 /** Levels a side of the topics that send changes; `orderbook.1` sends whole books only. */
@@ -174,9 +166,7 @@ class BybitSession implements Session {
     const byWireSymbol = new Map(instruments.map(({ wireSymbol }, index) => [wireSymbol, index]))
     this.byWireSymbol = byWireSymbol
     this.prefix = new Literal(`{"topic":"${prefix}`)
-    // What JSON may write in another way is not read byte by byte.
-    const plain = [...byWireSymbol].filter(([wireSymbol]) => /^[\w.-]+$/.test(wireSymbol))
-    this.wireIds = new WireIds(new Map(plain), '","t')
+    this.wireIds = new WireIds(byWireSymbol, '","t')
     this.symbols = instruments.map(({ wireSymbol }) => new Literal(`${wireSymbol}","b":[`))
     const { length } = instruments
     this.states = new Uint8Array(length).fill(WAITING)
@@ -446,10 +436,10 @@ class BybitSession implements Session {
   private answered(message: Record<string, unknown>): void {
     const { op, success } = message
     const code = message.ret_code ?? message.retCode ?? 0
-    const text = textOf(message.ret_msg ?? message.retMsg)
-    const isFailure = Number(code) !== 0
+    const text = message.ret_msg ?? message.retMsg
+    const isFailure = code !== 0 && code !== '0' && code !== ''
     if (isFailure || success === false) {
-      return this.refused(message, isFailure ? `${textOf(code)} ${text}` : text)
+      return this.refused(message, isFailure ? saidBy(code, text) : saidBy(text))
     }
     if (op === 'pong' || op === 'ping' || text === 'pong' || 'pong' in message) return
     if (op !== 'subscribe' && op !== 'unsubscribe') {
@@ -492,16 +482,16 @@ class BybitSession implements Session {
   }
 
   /** An error reply: about the topics it names, those of its request, or the connection. */
-  private refused(message: Record<string, unknown>, text: string): void {
-    if (RATE_LIMITED.test(text)) {
+  private refused(message: Record<string, unknown>, said: Said): void {
+    if (said.matches(RATE_LIMITED)) {
       return this.giveUp(
         'E_RATE_LIMITED',
-        `Bybit refused a message ("${text}"), expected to be within 500 connections in 5 minutes ` +
+        `Bybit refused a message ("${said}"), expected to be within 500 connections in 5 minutes ` +
           'per IP address; look for other clients on this address',
         RATE_LIMIT_WAIT_MS,
       )
     }
-    const named = [...namedIn(text, /[^\s.,:;[\]"'()]+/g, this.byWireSymbol)]
+    const named = [...said.named(this.byWireSymbol)]
     const number = this.numberOf(message, message.op, named)
     const request = this.requests.get(number)
     this.requests.delete(number)
@@ -523,24 +513,24 @@ class BybitSession implements Session {
       if (request !== undefined) return
       return this.giveUp(
         'E_SUBSCRIBE',
-        `Bybit answered with an error that names no topic ("${text}"), expected a subscription; ` +
+        `Bybit answered with an error that names no topic ("${said}"), expected a subscription; ` +
           'the connection is replaced',
       )
     }
     const rest = open.filter((index) => !guilty.includes(index) && this.states[index] !== LIVE)
-    if (ALREADY_SUBSCRIBED.test(text)) this.subscribedAlready(guilty, text)
-    else for (const index of guilty) this.reject(index, text)
+    if (said.matches(ALREADY_SUBSCRIBED)) this.subscribedAlready(guilty, said)
+    else for (const index of guilty) this.reject(index, said)
     this.request('subscribe', rest)
   }
 
   /** With data that is as good as subscribed; without, only a new subscription brings some. */
-  private subscribedAlready(indexes: readonly number[], text: string): void {
+  private subscribedAlready(indexes: readonly number[], said: Said): void {
     const silent: number[] = []
     for (const index of indexes) {
       this.phases[index] = SUBSCRIBED
       if (this.states[index] === LIVE) continue
       if (this.repeated[index] === 1) {
-        this.reject(index, text)
+        this.reject(index, said)
       } else {
         this.repeated[index] = 1
         silent.push(index)
@@ -549,7 +539,7 @@ class BybitSession implements Session {
     this.request('unsubscribe', silent)
   }
 
-  private reject(index: number, text: string): void {
+  private reject(index: number, said: Said): void {
     this.states[index] = REFUSED
     this.phases[index] = UNSUBSCRIBED
     this.repeated[index] = 0
@@ -557,7 +547,7 @@ class BybitSession implements Session {
     this.output.fail(
       new ObfeedError(
         'E_SUBSCRIBE',
-        `Bybit refused ${wireSymbol} ("${text}"), expected a subscription to ` +
+        `Bybit refused ${wireSymbol} ("${said}"), expected a subscription to ` +
           `${this.topics[index]}; check that the market is listed and tradable`,
         { scope: 'symbol', symbol },
       ),

@@ -41,12 +41,11 @@ import {
   exact,
   isRecord,
   isUnsigned,
-  joinedText,
-  namedIn,
   parseMessage,
   unreadableText,
 } from './decode.ts'
 import { codesWith, decimalsOf, volumesOf } from './listing.ts'
+import { saidBy } from './said.ts'
 import { fixedText, mixed } from './warm-frames.ts'
 
 const DATA = new Literal('{"channel":"l2_data","')
@@ -406,26 +405,26 @@ class CoinbaseSession implements Session {
 
   /** An error reply: about the products it names, or about the connection. */
   private refused(message: Record<string, unknown>): void {
-    const text = joinedText(message.message, message.reason)
-    if (RATE_LIMITED.test(text)) {
+    const said = saidBy(message.message, message.reason)
+    if (said.matches(RATE_LIMITED)) {
       this.isDead = true
       this.output.fail(
         new ObfeedError(
           'E_RATE_LIMITED',
-          `Coinbase refused a message ("${text}"); expected to be within 8 messages and 8 ` +
+          `Coinbase refused a message ("${said}"); expected to be within 8 messages and 8 ` +
             'connections a second per IP address; look for other clients on this address',
           { scope: 'connection', retryAfterMs: RATE_LIMIT_WAIT_MS },
         ),
       )
       return
     }
-    const named = namedIn(text, /[A-Z0-9]+(?:-[A-Z0-9]+)+/gi, this.products)
+    const named = said.named(this.products)
     if (named.size === 0) {
       this.isDead = true
       this.output.fail(
         new ObfeedError(
           'E_SUBSCRIBE',
-          `Coinbase answered with an error that names no product ("${text}"), expected a ` +
+          `Coinbase answered with an error that names no product ("${said}"), expected a ` +
             'subscription; the connection is replaced',
           { scope: 'connection' },
         ),
@@ -438,7 +437,7 @@ class CoinbaseSession implements Session {
       this.output.fail(
         new ObfeedError(
           'E_SUBSCRIBE',
-          `Coinbase refused ${wireSymbol} ("${text}"), expected a subscription; ` +
+          `Coinbase refused ${wireSymbol} ("${said}"), expected a subscription; ` +
             'check that the product is listed and tradable',
           { scope: 'symbol', symbol },
         ),

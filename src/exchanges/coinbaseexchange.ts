@@ -35,17 +35,9 @@ import type { Instrument, Market } from '../core/instrument.ts'
 import { Literal, Scanner, timeFromText } from '../core/scanner.ts'
 import { WireIds } from '../core/wire-ids.ts'
 import type { Adapter, Session, SessionOutput, SessionStats } from './adapter.ts'
-import {
-  appendLevel,
-  decimalOf,
-  exact,
-  isRecord,
-  joinedText,
-  namedIn,
-  parseMessage,
-  unreadableText,
-} from './decode.ts'
+import { appendLevel, decimalOf, exact, isRecord, parseMessage, unreadableText } from './decode.ts'
 import { codesWith, decimalsOf, volumesOf } from './listing.ts'
+import { saidBy } from './said.ts'
 import { fixedText, mixed } from './warm-frames.ts'
 
 const UPDATE = new Literal('{"type":"l2update","product_id":"')
@@ -343,24 +335,24 @@ class CoinbaseExchangeSession implements Session {
 
   /** An error reply: about the products it names, or about the connection. */
   private refused(message: Record<string, unknown>): void {
-    const text = joinedText(message.message, message.reason)
-    if (RATE_LIMITED.test(text)) {
+    const said = saidBy(message.message, message.reason)
+    if (said.matches(RATE_LIMITED)) {
       this.abandon(
         new ObfeedError(
           'E_RATE_LIMITED',
-          `Coinbase Exchange refused a message ("${text}"), expected to be within 100 messages ` +
+          `Coinbase Exchange refused a message ("${said}"), expected to be within 100 messages ` +
             'and 8 connections a second per IP address; look for other clients on this address',
           { scope: 'connection', retryAfterMs: RATE_LIMIT_WAIT_MS },
         ),
       )
       return
     }
-    const named = namedIn(text, /[A-Z0-9]+(?:-[A-Z0-9]+)+/gi, this.products)
+    const named = said.named(this.products)
     if (named.size === 0) {
       this.abandon(
         new ObfeedError(
           'E_SUBSCRIBE',
-          `Coinbase Exchange answered with an error that names no product ("${text}"), expected a ` +
+          `Coinbase Exchange answered with an error that names no product ("${said}"), expected a ` +
             'subscription of level2_batch; the connection is replaced; if it stays, use the ' +
             'exchange coinbase, which serves the same books',
           { scope: 'connection' },
@@ -377,7 +369,7 @@ class CoinbaseExchangeSession implements Session {
       this.output.fail(
         new ObfeedError(
           'E_SUBSCRIBE',
-          `Coinbase Exchange refused ${wireSymbol} ("${text}"), expected a subscription; ` +
+          `Coinbase Exchange refused ${wireSymbol} ("${said}"), expected a subscription; ` +
             'check that the product is listed and tradable',
           { scope: 'symbol', symbol },
         ),

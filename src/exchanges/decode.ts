@@ -1,6 +1,6 @@
 /**
  * What all adapters read of a frame in the same way once it is no plain data for the byte scanner:
- * JSON messages, exact decimals into level changes, and what is said of frames and by exchanges.
+ * JSON messages, exact decimals into level changes, and what is said of frames.
  */
 import type { LevelChanges } from '../core/changes.ts'
 import { canonicalDecimal, scaledFromText } from '../core/decimal.ts'
@@ -124,30 +124,6 @@ function scaled(value: unknown, decimals: number, wide: Map<number, string>, i: 
 }
 
 // -- words
-
-/** A JSON value as a message quotes it: a text as it is, nothing for what is absent. */
-export function textOf(value: unknown): string {
-  return typeof value === 'string' ? value : JSON.stringify(value) ?? ''
-}
-
-/** The parts of an error reply that are there. */
-export function joinedText(...parts: readonly unknown[]): string {
-  return parts.filter((part) => part !== undefined).map(textOf).join(': ')
-}
-
-/** The instruments that a text names; `pattern` finds whatever may be a name. */
-export function namedIn(
-  text: string,
-  pattern: RegExp,
-  byName: ReadonlyMap<string, number>,
-): Set<number> {
-  const named = new Set<number>()
-  for (const [name] of text.matchAll(pattern)) {
-    const index = byName.get(name)
-    if (index !== undefined) named.add(index)
-  }
-  return named
-}
 
 /**
  * What is said of a frame that could not be read. `expected`: what it should have been, on a

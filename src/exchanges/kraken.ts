@@ -41,16 +41,9 @@ import { Literal, Scanner, timeFromText } from '../core/scanner.ts'
 import { isRegularPrice } from '../core/wide.ts'
 import { WireIds } from '../core/wire-ids.ts'
 import type { Adapter, BookDepth, Session, SessionOutput, SessionStats } from './adapter.ts'
-import {
-  appendLevel,
-  decimalOf,
-  exact,
-  isRecord,
-  namedIn,
-  parseMessage,
-  unreadableText,
-} from './decode.ts'
+import { appendLevel, decimalOf, exact, isRecord, parseMessage, unreadableText } from './decode.ts'
 import { COMMON_CODES, DECIMALS_DEFAULT, volumesOf } from './listing.ts'
+import { type Said, saidBy, shown } from './said.ts'
 import { fixedText, mixed } from './warm-frames.ts'
 
 const BOOK = new Literal('{"channel":"book","type":"')
@@ -575,7 +568,7 @@ class KrakenSession implements Session, BookCheck {
     const isMaintained = system === 'maintenance'
     if (isMaintained === this.isMaintained) return
     this.isMaintained = isMaintained
-    const found = `Kraken's system status is now "${system}"`
+    const found = `Kraken's system status is now "${shown(system)}"`
     for (let index = 0; index < this.states.length; index++) {
       // What was subscribed meanwhile may be at a standstill, too.
       if (this.states[index] === LIVE || !isMaintained) this.doubt(index, found, 'stale')
@@ -603,7 +596,7 @@ class KrakenSession implements Session, BookCheck {
     // Another depth would leave levels in the book that the exchange tells nothing of any more.
     this.refuse(
       index,
-      `Kraken subscribed ${symbol} with depth ${given}, expected ${this.depth}; ` +
+      `Kraken subscribed ${symbol} with depth ${shown(given)}, expected ${this.depth}; ` +
         'choose another --depth',
     )
   }
@@ -631,29 +624,29 @@ class KrakenSession implements Session, BookCheck {
   /** An error reply: about a symbol, or about the connection. */
   private refused(message: Record<string, unknown>): void {
     const { error, method, symbol } = message
-    const text = typeof error === 'string' ? error : JSON.stringify(error) ?? 'no reason given'
-    if (RATE_LIMITED.test(text)) {
+    const said = saidBy(error ?? 'no reason given')
+    if (said.matches(RATE_LIMITED)) {
       this.isDead = true
       this.output.fail(
         new ObfeedError(
           'E_RATE_LIMITED',
-          `Kraken refused a message ("${text}"); expected to be within 20 messages a second per ` +
+          `Kraken refused a message ("${said}"); expected to be within 20 messages a second per ` +
             'connection; look for other clients on this address',
           { scope: 'connection', retryAfterMs: RATE_LIMIT_WAIT_MS },
         ),
       )
       return
     }
-    const index = this.symbolIn(symbol, text)
+    const index = this.symbolIn(symbol, said)
     if (method === 'unsubscribe') {
       // It is not subscribed: that is what was wanted.
       if (index !== undefined) this.left(index)
       else for (let i = 0; i < this.states.length; i++) this.left(i)
       return
     }
-    if (ALREADY_SUBSCRIBED.test(text)) {
+    if (said.matches(ALREADY_SUBSCRIBED)) {
       if (index !== undefined && this.states[index] === JOINING) {
-        this.doubt(index, `Kraken sends no snapshot ("${text}")`)
+        this.doubt(index, `Kraken sends no snapshot ("${said}")`)
       }
       return
     }
@@ -662,7 +655,7 @@ class KrakenSession implements Session, BookCheck {
       this.output.fail(
         new ObfeedError(
           'E_SUBSCRIBE',
-          `Kraken answered with an error that names no symbol of this connection ("${text}"), ` +
+          `Kraken answered with an error that names no symbol of this connection ("${said}"), ` +
             'expected a subscription; the connection is replaced',
           { scope: 'connection' },
         ),
@@ -671,15 +664,15 @@ class KrakenSession implements Session, BookCheck {
     }
     this.refuse(
       index,
-      `Kraken refused ${this.instruments[index].wireSymbol} ("${text}"), expected a ` +
+      `Kraken refused ${this.instruments[index].wireSymbol} ("${said}"), expected a ` +
         'subscription; check that the market is listed and online',
     )
   }
 
   /** The instrument an error is about. */
-  private symbolIn(symbol: unknown, text: string): number | undefined {
+  private symbolIn(symbol: unknown, said: Said): number | undefined {
     if (typeof symbol === 'string') return this.symbols.get(symbol)
-    const [first] = namedIn(text, /[^\s"',;()]+\/[^\s"',;()]+/g, this.symbols)
+    const [first] = said.named(this.symbols)
     return first
   }
 

@@ -41,16 +41,9 @@ import type { Instrument, Market } from '../core/instrument.ts'
 import { Literal, Scanner } from '../core/scanner.ts'
 import { WireIds } from '../core/wire-ids.ts'
 import type { Adapter, Session, SessionOutput, SessionStats } from './adapter.ts'
-import {
-  appendSide,
-  decodeText,
-  exact,
-  isRecord,
-  namedIn,
-  textOf,
-  unreadableText,
-} from './decode.ts'
+import { appendSide, decodeText, exact, isRecord, unreadableText } from './decode.ts'
 import { codesWith, dayOf, decimalsOf, volumesOf } from './listing.ts'
+import { saidBy, shown } from './said.ts'
 import { mixed } from './warm-frames.ts'
 
 const BOOKS = new Literal('{"arg":{"channel":"books","instId":"')
@@ -502,10 +495,10 @@ class OkxSession implements Session {
       case 'channel-conn-count-error':
         return this.refused(message)
       case 'notice':
-        if (String(code) !== CLOSING_SOON) break
+        if (shown(code) !== CLOSING_SOON) break
         if (!this.isRetiring) {
           this.isRetiring = true
-          this.output.retire(`OKX says "${textOf(message.msg)}" (${CLOSING_SOON})`)
+          this.output.retire(`OKX says "${shown(message.msg)}" (${CLOSING_SOON})`)
         }
         return
     }
@@ -530,10 +523,10 @@ class OkxSession implements Session {
   /** An error reply: about the instruments it names, or about the connection. */
   private refused(message: Record<string, unknown>): void {
     const { arg, msg, code } = message
-    const said = textOf(msg ?? message)
-    const reply = code === undefined ? `"${said}"` : `"${said}" (${textOf(code)})`
-    const isRequest = String(code) === ILLEGAL_REQUEST
-    if (String(code) === TOO_FREQUENT || !isRequest && RATE_LIMITED.test(said)) {
+    const said = saidBy(msg ?? message)
+    const reply = code === undefined ? `"${said}"` : `"${said}" (${shown(code)})`
+    const isRequest = shown(code) === ILLEGAL_REQUEST
+    if (shown(code) === TOO_FREQUENT || !isRequest && said.matches(RATE_LIMITED)) {
       this.abandon(
         'E_RATE_LIMITED',
         `OKX refused a message: ${reply}; expected to be within 3 connections a second per IP ` +
@@ -548,7 +541,7 @@ class OkxSession implements Session {
     if (!isRequest) {
       const own = isRecord(arg) ? this.indexOf(arg.instId) : -1
       if (own >= 0) named.add(own)
-      for (const index of namedIn(said, /\w+(?:-\w+)+/g, this.ids)) named.add(index)
+      for (const index of said.named(this.ids)) named.add(index)
     }
     if (named.size === 0) {
       this.abandon(

@@ -6,7 +6,8 @@ import { Scanner } from '../../src/core/scanner.ts'
 import { WireIds } from '../../src/core/wire-ids.ts'
 
 const encoder = new TextEncoder()
-const id = fc.string({ unit: fc.constantFrom(...'ABCX-1'), minLength: 1, maxLength: 6 })
+// With letters whose low byte is that of another: Ł and A, 币 and a Latin letter, 𝐁 and its halves.
+const id = fc.string({ unit: fc.constantFrom(...'ABC-ŁłA币安𝐁'), minLength: 1, maxLength: 6 })
 
 test('agrees with a Map, whatever was asked before', () => {
   fc.assert(
@@ -34,4 +35,25 @@ test('another suffix, a cut symbol and an empty set are no match', () => {
   assert.equal(ids.read(scanner), 1)
   scanner.load(encoder.encode('BTC-USD","updates":['))
   assert.equal(new WireIds(new Map(), '"').read(scanner), -1)
+})
+
+test('a symbol is the bytes of its whole UTF-8', () => {
+  const scanner = new Scanner()
+  const ids = new WireIds(new Map([['\u0141BC-USDT', 0], ['币安人生USDT', 1]]), '",')
+  for (
+    const [text, index] of [['ABC-USDT', -1], ['\u0141BC-USDT', 0], ['币安人生USDT', 1]] as const
+  ) {
+    scanner.load(encoder.encode(`${text}",`))
+    assert.equal(ids.read(scanner), index, text)
+  }
+})
+
+test('what JSON must escape, or UTF-8 cannot hold, is left to JSON', () => {
+  const odd = ['A"B', 'A\\B', 'A\nB', 'A\ud83d', 'A\ude00']
+  const ids = new WireIds(new Map(odd.map((text, index) => [text, index])), '",')
+  const scanner = new Scanner()
+  for (const text of [...odd, 'A\ufffd']) {
+    scanner.load(encoder.encode(`${text}",`))
+    assert.equal(ids.read(scanner), -1, JSON.stringify(text))
+  }
 })

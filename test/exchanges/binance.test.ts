@@ -852,7 +852,7 @@ describe('frames', () => {
         text(2, 1),
         JSON.stringify({ data: JSON.parse(text(3, 1)), stream: '币安人生usdt@depth@100ms' }),
       )
-      assert.equal(client.session.stats.scannerFallbacks, 5)
+      assert.equal(client.session.stats.scannerFallbacks, 4)
       assert.deepEqual([client.book(0), client.book(1)], ['bid 1 7', 'bid 1 3'])
       assert.deepEqual(client.suspects, [])
     }

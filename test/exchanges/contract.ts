@@ -7,6 +7,7 @@ import { describe, test } from 'node:test'
 import type { Instrument } from '../../src/core/instrument.ts'
 import type { Fixture, ModelFrame, WireLevel } from './fixture.ts'
 import { Listener } from './listener.ts'
+import { nameContract } from './names.ts'
 import {
   type Answer,
   farLevel,
@@ -19,6 +20,7 @@ import {
   Run,
   started,
 } from './run.ts'
+import { textContract } from './texts.ts'
 
 /** Some hundred lives of a session each: a second where nothing else runs. */
 const PATIENT = { timeout: 60_000 }
@@ -699,6 +701,8 @@ export function contract(fixture: Fixture): void {
       }
     })
 
+    textContract(fixture)
+    nameContract(fixture)
     if (isRest) restContract(fixture)
   })
 }

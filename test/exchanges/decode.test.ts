@@ -9,8 +9,6 @@ import {
   appendSide,
   decimalOf,
   exact,
-  joinedText,
-  namedIn,
   parseMessage,
   unreadableText,
 } from '../../src/exchanges/decode.ts'
@@ -82,12 +80,6 @@ describe('messages', () => {
       assert.equal(parseMessage(encoder.encode(text)), 'not JSON')
     }
     assert.equal(parseMessage(Uint8Array.of(0x22, 0xff, 0x22)), 'not JSON')
-  })
-
-  test('words of an exchange, and the instruments in them', () => {
-    assert.equal(joinedText('no', undefined, 7, { a: 1 }), 'no: 7: {"a":1}')
-    const ids = new Map([['A-B', 0], ['C-D', 1]])
-    assert.deepEqual([...namedIn('C-D, A-B and X-Y, not C-D', /\w-\w/g, ids)], [1, 0])
   })
 
   test('a frame that could not be read is quoted in printable characters', () => {

@@ -73,7 +73,7 @@ describe('log', () => {
     const harmful = /[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028-\u202e]/
     assert.doesNotMatch(text.stderr, harmful)
     for (const line of text.stderr.trimEnd().split('\n')) {
-      assert.match(line, /^(\S+Z (WARN |ERROR|INFO ) worker-3 |    at )/, 'ours, or of a stack')
+      assert.match(line, /^(\S+Z (WARN |ERROR|INFO ) worker-3 | {4}at )/, 'ours, or of a stack')
       assert.ok(line.length < 30_000, `${line.length} characters`)
     }
     const escaped = 'x\\n2026-12-01T00:00:00.000Z ERROR agent forged\\u2028\\u0085\\u202e\\u001b[2J'
