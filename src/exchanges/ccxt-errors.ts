@@ -1,5 +1,6 @@
 /** What ccxt's errors say: of which symbol, and what can be done. */
 import type { LossKind } from './ccxt-session.ts'
+import { textOf } from './said.ts'
 
 /** Names of ccxt's errors, and what the others say. */
 const LIMITED = /^RateLimitExceeded$|^DDoSProtection$|too many|rate.?limit|throttl/i
@@ -12,26 +13,15 @@ export function isLimit(name: string, text: string): boolean {
   return LIMITED.test(name) || LIMITED.test(text)
 }
 
-/** One line, of a length to be read. */
-export function textOf(error: unknown): string {
-  const text = error instanceof Error ? error.message : String(error)
-  return text.replaceAll(/\s+/g, ' ').slice(0, 400)
-}
-
 /** The beginning of a message as text, to look for names in. */
 export function searched(message: unknown): string | undefined {
-  if (message === undefined) return undefined
-  try {
-    return JSON.stringify(message).slice(0, SEARCHED_MAX)
-  } catch {
-    return undefined
-  }
+  return message === undefined ? undefined : textOf(message).slice(0, SEARCHED_MAX)
 }
 
 /** `name` stands in `upper` as a word of its own, and is long enough to mean something. */
 export function names(upper: string, name: string): boolean {
   const wanted = name.toUpperCase()
-  if (wanted.length < 4 || !/[A-Z]/.test(wanted)) return false
+  if (wanted.length < 4 || !/\p{L}/u.test(wanted)) return false
   for (let at = upper.indexOf(wanted); at >= 0; at = upper.indexOf(wanted, at + 1)) {
     if (!isWord(upper, at - 1) && !isWord(upper, at + wanted.length)) return true
   }
@@ -39,7 +29,7 @@ export function names(upper: string, name: string): boolean {
 }
 
 function isWord(text: string, at: number): boolean {
-  return at >= 0 && at < text.length && /[A-Z0-9]/.test(text[at]!)
+  return at >= 0 && at < text.length && /[\p{L}\p{N}]/u.test(text[at]!)
 }
 
 /** Errors of ccxt that a new subscription can mend; with any other the exchange does not serve it. */

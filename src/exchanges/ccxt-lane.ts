@@ -5,10 +5,11 @@
  */
 import { FollowedBook, SaidSide } from './ccxt-book.ts'
 import type { CcxtBook, CcxtExchange, CcxtSnapshot, CcxtSocket } from './ccxt-client.ts'
-import { isLimit, kindOf, names, searched, textOf } from './ccxt-errors.ts'
+import { isLimit, kindOf, names, searched } from './ccxt-errors.ts'
 import type { CcxtFrame, LossKind } from './ccxt-session.ts'
 import type { CcxtClass } from './ccxt-classes.ts'
 import { repair } from './ccxt-repairs.ts'
+import { foreignError } from '../core/foreign-text.ts'
 import type { Instrument } from '../core/instrument.ts'
 
 /** Symbols in one subscription; the strictest exchange takes ten topics a message. */
@@ -226,7 +227,7 @@ export class Lane {
     const onError = exchange.onError
     exchange.onError = (socket, error) => {
       onError.call(exchange, socket, error)
-      this.#disconnected(textOf(error))
+      this.#disconnected(foreignError(error))
     }
     const onClose = exchange.onClose
     exchange.onClose = (socket, event) => {
@@ -276,7 +277,7 @@ export class Lane {
     socket.send = (message) => {
       const sent = send.call(socket, message)
       // Not everyone who sends waits for it.
-      sent.catch((error) => this.#disconnected(textOf(error)))
+      sent.catch((error) => this.#disconnected(foreignError(error)))
       return sent
     }
     const resolve = socket.resolve
@@ -303,7 +304,7 @@ export class Lane {
       hush(socket)
       reset.call(socket, error)
       this.#isForAll = false
-      this.#disconnected(textOf(error))
+      this.#disconnected(foreignError(error))
     }
     const pong = socket.onPong
     socket.onPong = () => {
@@ -470,7 +471,7 @@ export class Lane {
     if (this.isDead) return
     const group = asked ?? this.#pending()
     const name = error instanceof Error ? error.name : ''
-    const text = textOf(error)
+    const text = foreignError(error)
     if (isLimit(name, text)) {
       this.#owner.ended(this, 'limited', text)
       return

@@ -18,6 +18,7 @@
 import { ASK, BID, LevelChanges } from '../core/changes.ts'
 import { canonicalDecimal, compareDecimals, scaledFromText } from '../core/decimal.ts'
 import { ObfeedError } from '../core/errors.ts'
+import { foreignText } from '../core/foreign-text.ts'
 import type { Instrument } from '../core/instrument.ts'
 import type { Session, SessionOutput, SessionStats } from './adapter.ts'
 import { appendSide, decodeText } from './decode.ts'
@@ -191,7 +192,7 @@ export class CcxtSession implements Session {
 }
 
 function textOf(value: unknown): string {
-  return typeof value === 'string' ? value : 'no reason given'
+  return typeof value === 'string' ? foreignText(value) : 'no reason given'
 }
 
 /** The scaled price farthest from the other side; NaN for a side without levels. */

@@ -6,10 +6,10 @@
  */
 import type { Socket, SocketEvents } from '../core/environment.ts'
 import { overrideEndpoint } from '../core/endpoint.ts'
+import { foreignError } from '../core/foreign-text.ts'
 import type { Instrument } from '../core/instrument.ts'
 import type { CcxtConstructor, CcxtExchange } from './ccxt-client.ts'
 import type { CcxtClass } from './ccxt-classes.ts'
-import { textOf } from './ccxt-errors.ts'
 import { Lane, type LaneOwner, type Place } from './ccxt-lane.ts'
 import { marketOf } from './ccxt-market.ts'
 import type { CcxtFrame, CcxtMessage } from './ccxt-session.ts'
@@ -70,7 +70,7 @@ export class CcxtPseudoSocket implements Socket, LaneOwner {
     this.#wsUrl = overrideOf(url, id)
     this.#restUrl = restUrl
     this.#generations = instruments.map(() => 0)
-    this.#open().catch((error) => this.#end(textOf(error)))
+    this.#open().catch((error) => this.#end(foreignError(error)))
   }
 
   async #open(): Promise<void> {

@@ -92,7 +92,8 @@ export function shown(value: unknown): string {
   return foreignText(textOf(value))
 }
 
-function textOf(value: unknown): string {
+/** A JSON value, whole as long as nobody would call it long. */
+export function textOf(value: unknown): string {
   if (typeof value === 'string') return value
   return value === undefined ? '' : jsonOf(value, DEPTH_MAX, { left: SEARCHED_MAX })
 }

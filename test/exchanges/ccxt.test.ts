@@ -536,6 +536,26 @@ describe('a lane', () => {
     lane.dispose()
   })
 
+  test('an error text of 1 MB names its symbol, is short and printable, within 50 ms', () => {
+    for (const filler of ['A/', ' ', '\n\u2028\x1b', 'USDT ', '"']) {
+      const { lane, frames, say, fill } = start()
+      fill('BTC/USDT')
+      const text = `ETH/USDT is unknown ${filler.repeat(1e6 / filler.length)}`
+      const begun = performance.now()
+      say(() => {
+        throw new Error(text)
+      })
+      const ms = performance.now() - begun
+      const lost = frames.flatMap((frame) => frame.t === 'lost' ? [frame] : [])
+      assert.deepEqual(lost.map(({ i, r }) => [i, r]), [[1, 'refused']])
+      assert.ok(lost[0]!.m.length <= 501, `${lost[0]!.m.length} characters`)
+      // deno-lint-ignore no-control-regex
+      assert.doesNotMatch(lost[0]!.m, /[\x00-\x1f\u2028]/)
+      assert.ok(ms < 50, `${ms} ms`)
+      lane.dispose()
+    }
+  })
+
   test('of a lost book no prices are noted any more', () => {
     const { fake, lane, fill, say } = start()
     fill('BTC/USDT')
