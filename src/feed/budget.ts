@@ -8,6 +8,8 @@ const MARGIN = 0.85
 const SUBSCRIBE_PART = 0.5
 /** How soon to look again when a socket waits for others' messages. */
 const RETRY_MS = 50
+/** Added to a window: what leaves us together does not arrive together, and clocks differ. */
+const SLACK_MS = 1000
 
 /**
  * Tokens that grow with time. Burst and rate together stay below the limit in every window of one
@@ -56,7 +58,10 @@ export class TokenBucket {
   }
 }
 
-/** At most so much within any window, all at once if it must be. */
+/**
+ * At most so much within any window, also as the exchange sees it, where each may arrive up to a
+ * second later than another; all at once if it must be.
+ */
 export class SlidingWindow {
   readonly #limit: number
   readonly #windowMs: number
@@ -65,7 +70,7 @@ export class SlidingWindow {
 
   constructor(limit: number, windowMs: number) {
     this.#limit = limit
-    this.#windowMs = windowMs
+    this.#windowMs = windowMs + SLACK_MS
   }
 
   /**

@@ -153,7 +153,7 @@ describe('SnapshotQueue', () => {
     for (let i = 5; i < 9; i++) queue.request(receiver, i, ask(i, 0, 200))
     for (let i = 2; i < 6; i++) environment.requests[i]?.answer({ status: 200, body: '' })
     assert.equal(asked(), '0156')
-    environment.advance(60_100)
+    environment.advance(61_100)
     for (let i = 4; i < 9; i++) environment.requests[i]?.answer({ status: 200, body: '' })
     assert.equal(asked(), '015678', 'and still goes last')
   })
