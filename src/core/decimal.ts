@@ -16,25 +16,32 @@ for (let i = 0; i < 100; i++) {
   PAIRS[i] = (ZERO + Math.floor(i / 10)) | ((ZERO + i % 10) << 8)
 }
 
-/** Longest exponent `canonicalDecimal` expands; beyond it a text is not a market's number. */
-const EXPONENT_MAX = 400
+/**
+ * Digits of a number at most, as it is written and without its exponent: no market has a longer
+ * one, and it would be kept, copied and published for as long as its level stands.
+ */
+export const DIGITS_MAX = 64
+/** With sign, point and exponent. */
+const CHARACTERS_MAX = DIGITS_MAX + 16
 
 const DECIMAL = /^([+-]?)(\d*)(?:\.(\d*))?(?:[eE]([+-]?\d{1,6}))?$/
 
 /**
  * The one spelling of a decimal: no exponent, no plus, no leading or trailing zeros, `0` for every
- * zero. Undefined when the text is no decimal number.
+ * zero. Undefined when the text is no decimal number, or has more than `DIGITS_MAX` digits.
  */
 export function canonicalDecimal(text: string): string | undefined {
+  if (text.length > CHARACTERS_MAX) return undefined
   const match = DECIMAL.exec(text)
   if (match === null) return undefined
   let whole = match[2] ?? ''
   let fraction = match[3] ?? ''
   if (whole.length === 0 && fraction.length === 0) return undefined
+  if (whole.length + fraction.length > DIGITS_MAX) return undefined
   const exponent = match[4] === undefined ? 0 : Number(match[4])
   if (exponent !== 0) {
     if (!/[1-9]/.test(whole + fraction)) return '0'
-    if (exponent > EXPONENT_MAX || exponent < -EXPONENT_MAX) return undefined
+    if (exponent > DIGITS_MAX || exponent < -DIGITS_MAX) return undefined
     if (exponent > 0) {
       fraction = fraction.padEnd(exponent, '0')
       whole += fraction.slice(0, exponent)
@@ -50,15 +57,18 @@ export function canonicalDecimal(text: string): string | undefined {
   let end = fraction.length
   while (end > 0 && fraction.charCodeAt(end - 1) === ZERO) end--
   const integer = start === whole.length ? '0' : whole.slice(start)
+  if (integer.length + end > DIGITS_MAX) return undefined
   if (end === 0) return match[1] === '-' && integer !== '0' ? `-${integer}` : integer
   return `${match[1] === '-' ? '-' : ''}${integer}.${fraction.slice(0, end)}`
 }
 
 /**
  * Plain decimal text (no exponent) as an integer scaled by 10^decimals. NaN when it has no exact
- * one up to 2^53, or when the text is no plain decimal.
+ * one up to 2^53, or when the text is no plain decimal of at most `DIGITS_MAX` digits.
  */
 export function scaledFromText(text: string, decimals: number): number {
+  // Two more for sign and point.
+  if (text.length > DIGITS_MAX + 2) return NaN
   let i = 0
   const negative = text.charCodeAt(0) === 45
   if (negative) i = 1

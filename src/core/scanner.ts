@@ -2,7 +2,7 @@
  * Strict scanning of frame bytes: literals, decimals, integers and times are read where they stand,
  * without a string or an object. An exchange's scanner is a straight line of these calls.
  */
-import { canonicalDecimal, scaledFromText } from './decimal.ts'
+import { canonicalDecimal, DIGITS_MAX, scaledFromText } from './decimal.ts'
 
 /** Frames up to this size are copied into memory that stays; larger ones into their own. */
 const KEPT_BYTES = 262_144
@@ -210,7 +210,7 @@ export class Scanner {
    * Reads an unsigned decimal up to its closing quote, at the position behind the opening one, as
    * an integer scaled by 10^decimals. NaN: it is a decimal (its text is `decimalText()`), but its
    * scaled integer is not certain to be exact. -1: not a plain decimal (sign, exponent, leading
-   * zeros, escapes ...).
+   * zeros, escapes ...) or one of more than `DIGITS_MAX` digits.
    */
   decimal(decimals: number): number {
     const bytes = this.bytes
@@ -248,8 +248,9 @@ export class Scanner {
       code = bytes[at]
       if (code === QUOTE) {
         this.at = at + 1
+        if (digits > EXACT_DIGITS) return digits > DIGITS_MAX ? -1 : NaN
         const scaled = whole * POW10[decimals]
-        return digits <= EXACT_DIGITS && scaled <= Number.MAX_SAFE_INTEGER ? scaled : NaN
+        return scaled <= Number.MAX_SAFE_INTEGER ? scaled : NaN
       }
       if (code !== POINT) return -1
     }
@@ -270,7 +271,7 @@ export class Scanner {
     const places = at - point - 1
     if (places === 0) return -1
     this.at = at + 1
-    if (digits + places > EXACT_DIGITS) return NaN
+    if (digits + places > EXACT_DIGITS) return digits + places > DIGITS_MAX ? -1 : NaN
     if (places <= decimals) {
       const scaled = (whole * POW10[places] + fraction) * POW10[decimals - places]
       return scaled <= Number.MAX_SAFE_INTEGER ? scaled : NaN
@@ -292,7 +293,7 @@ export class Scanner {
    * Reads an unsigned JSON number, not quoted, up to the comma, brace or bracket behind it, which
    * stays the next byte; the value is scaled by 10^decimals, `places` the digits behind its point.
    * NaN: it is a number (its text is `numberText()`), but its scaled integer is not certain to be
-   * exact. -1: none (sign, leading zeros, spaces ...).
+   * exact. -1: none (sign, leading zeros, spaces ...) or one of more than `DIGITS_MAX` digits.
    */
   number(decimals: number): number {
     const bytes = this.bytes
@@ -341,7 +342,9 @@ export class Scanner {
     if (code !== COMMA && code !== BRACE && code !== BRACKET) {
       return (code | 0x20) === 0x65 ? this.numberExponent(decimals) : -1
     }
-    if (digits > EXACT_DIGITS || places > EXACT_DIGITS) return NaN
+    if (digits > EXACT_DIGITS || places > EXACT_DIGITS) {
+      return digits + places > DIGITS_MAX ? -1 : NaN
+    }
     if (places <= decimals) {
       // Both parts are exact, and so is every step up to 2^53; beyond it, it shows.
       const scaled = (whole * POW10[places] + fraction) * POW10[decimals - places]
@@ -362,6 +365,7 @@ export class Scanner {
     while ((bytes[at] ^ ZERO) <= 9) at++
     const code = bytes[at]
     if (at === start || (code !== COMMA && code !== BRACE && code !== BRACKET)) return -1
+    if (at - this.numberStart > DIGITS_MAX) return -1
     this.at = at
     this.places = -1
     const text = canonicalDecimal(this.numberText())

@@ -163,8 +163,10 @@ function isValue(value: unknown): boolean {
   return value !== undefined && value !== null && isQuantity(Number(value))
 }
 
+/** From 0, and short enough to be written without an exponent. */
 function isQuantity(value: number): boolean {
-  return value >= 0 && value < Infinity
+  const isUsual = value === 0 || (value >= 1e-40 && value < 1e60)
+  return isUsual || (value > 0 && canonicalDecimal(String(value)) !== undefined)
 }
 
 /** 0 when there is no such level. */

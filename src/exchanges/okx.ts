@@ -96,7 +96,7 @@ const RATE_LIMIT_WAIT_MS = 5_000
 const CLOSING_SOON = '64008'
 
 /** Sequences that a double may not hold, which `JSON.parse` would round. */
-const LONG_SEQUENCE = /"(seqId|prevSeqId)"(\s*:\s*)(\d{16,})(?=\s*[,}])/g
+const LONG_SEQUENCE = /"(seqId|prevSeqId)"(\s*:\s*)(\d{16,64})(?=\s*[,}])/g
 
 /** One for all sessions: a frame is read from beginning to end within one call. */
 const scanner = new Scanner()

@@ -78,6 +78,21 @@ describe('canonicalDecimal', () => {
     test(`"${text}" -> ${expected}`, () => assert.equal(canonicalDecimal(text), expected))
   }
 
+  test('has up to 64 digits, as it is written and as it is meant', () => {
+    const digits = (count: number): string => '7'.repeat(count)
+    for (const text of [digits(64), `-${digits(30)}.${digits(34)}`, `0.${digits(63)}`]) {
+      assert.equal(canonicalDecimal(text), text)
+      assert.ok(Number.isNaN(scaledFromText(text, 8)))
+    }
+    assert.equal(canonicalDecimal('1e63'), `1${'0'.repeat(63)}`)
+    for (
+      const text of [digits(65), `${digits(30)}.${digits(35)}`, '0'.repeat(65), '7e64', '7e-64']
+    ) {
+      assert.equal(canonicalDecimal(text), undefined, text)
+    }
+    assert.ok(Number.isNaN(scaledFromText('0'.repeat(67), 8)))
+  })
+
   test('is the same number with an exponent, and of itself', () => {
     fc.assert(fc.property(canonical, fc.integer({ min: -30, max: 30 }), (text, exponent) => {
       assert.equal(canonicalDecimal(text), text)

@@ -79,6 +79,63 @@ function assertGoesOn(run: Run): void {
   run.assertTrue()
 }
 
+/** Less than one. */
+function digitsOf(count: number): string {
+  return `0.${'7'.repeat(count - 1)}`
+}
+
+/**
+ * What a session makes of one frame of the first instrument in which another text stands for a
+ * number; afterwards it is healed.
+ */
+function spoilt(
+  fixture: Fixture,
+  kind: 'snapshot' | 'delta',
+  numeral: RegExp,
+  replacement: string,
+): { readonly isQuoted: boolean; readonly suspects: unknown; readonly failures: unknown } {
+  let isDue = false
+  let isQuoted = false
+  const run: Run = new Run(fixture, {
+    network(frame) {
+      const text = new TextDecoder().decode(frame.bytes)
+      if (!isDue || frame.kind !== kind || frame.index !== 0 || !numeral.test(text)) return [frame]
+      isDue = false
+      run.disturb(0)
+      isQuoted = new RegExp(`"${numeral.source}`).test(text)
+      const bytes = new TextEncoder().encode(text.replace(numeral, replacement))
+      return [{ ...frame, kind: 'control', bytes }]
+    },
+  })
+  live(run, 6)
+  // So that it comes anew, with its price.
+  run.probe(0, '0')
+  run.settle()
+  isDue = true
+  const outputs = run.listener.outputs.length
+  if (kind === 'snapshot') run.resync(0)
+  run.probe(0, '1')
+  run.settle()
+  run.probe(0, '2')
+  run.settle()
+  assert.ok(!isDue, `no ${kind} with ${numeral}`)
+  for (const { levels } of run.listener.outputs.slice(outputs)) {
+    for (const text of levels.flat()) assert.ok(text.length < 66, `${text.slice(0, 20)} is kept`)
+  }
+  const { suspects, failures, books } = run.listener
+  const result = {
+    isQuoted,
+    suspects: suspects.map(({ index, reason }) => [index, reason]),
+    failures: failures.map(({ code, scope, symbol }) => [code, scope, symbol]),
+    live: [...books.keys()].filter((index) => books[index] !== undefined),
+  }
+  if (!run.isGivenUp) {
+    heal(run)
+    assertGoesOn(run)
+  }
+  return result
+}
+
 /** How the body of a REST snapshot can be broken; all of it is answered with status 200. */
 function brokenBodies(body: string): string[] {
   const cuts = Array.from({ length: body.length }, (_, length) => body.slice(0, length))
@@ -94,6 +151,8 @@ function brokenBodies(body: string): string[] {
     body.replaceAll(/\d/g, 'x'),
     body.replaceAll('"', ''),
     body.replace(/\d+/, '-1'),
+    body.replace(/"(\d)/, `"${'7'.repeat(65)}$1`),
+    body.replace(/"(\d)/, `"${'7'.repeat(100_000)}$1`),
     body.replaceAll('[', '{').replaceAll(']', '}'),
   ]
 }
@@ -362,6 +421,22 @@ export function contract(fixture: Fixture): void {
         }
         heal(run)
         assertGoesOn(run)
+      }
+    })
+
+    test('a number beyond 64 digits costs what a broken one costs, and is never kept', () => {
+      const price = probeKey(fixture, 0).slice('bid '.length)
+      const numeral = new RegExp(`${price.replace('.', '\\.')}0*(?=[^\\d])`)
+      // Before the point, behind it, and behind an exponent, where the exchange may write those.
+      const long = [65, 2_000_000].flatMap((digits) => ['7'.repeat(digits), digitsOf(digits)])
+      const broken = spoilt(fixture, 'delta', numeral, `-${price}`)
+      for (const text of [...long, ...(broken.isQuoted ? [] : ['7e64', '7e-64'])]) {
+        assert.deepEqual(spoilt(fixture, 'delta', numeral, text), broken, text.slice(0, 20))
+      }
+      if (isRest) return
+      const lost = spoilt(fixture, 'snapshot', numeral, `-${price}`)
+      for (const text of long) {
+        assert.deepEqual(spoilt(fixture, 'snapshot', numeral, text), lost, text.slice(0, 20))
       }
     })
 
