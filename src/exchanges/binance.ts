@@ -30,11 +30,14 @@
  * 3. The snapshot (id `L`) joins the kept events at the first that is not wholly before it: spot
  *    `u > L`, it must have `U <= L + 1`; USD-M `u >= L`, it must have `U <= L` or `pu == L`. When
  *    it has not, or events were seen beyond `L` that are not kept, the snapshot is too old and
- *    another one is asked for, one at a time. The fifth in a row that is makes the symbol suspect, so that
- *    the feed paces what follows; so does one that cannot be read.
+ *    another one is asked for, one at a time, later and later, while the events are kept on. One that
+ *    cannot be read makes the symbol suspect.
+ *    A snapshot ahead of a stream that has sent events before, and none since the resync, shows that
+ *    some were lost or that the stream is dead. It counts only when the next one, a second later, has
+ *    the same id; the third time without any event between, the socket is replaced.
  * 4. The book is the snapshot with the kept changes from there on, its nonce the last `u` (or `L`
- *    when there are none). Where a side has as many levels as were asked for, the worst of them is
- *    the horizon.
+ *    when there are none). A side with as many levels as the smallest snapshot offers may have been
+ *    cut, whatever was asked for: the worst of them is the horizon.
  * 5. While `L` is ahead of the stream, rule 3 holds for the first event to come; what is wholly
  *    before `L` is passed over (at most 600 events).
  * 6. From then on, spot: `u <= last` is a duplicate, ignored; `U > last + 1` is a gap. USD-M:
@@ -115,8 +118,18 @@ const STREAMS_PER_MESSAGE = 50
 const EVENTS_KEPT_MAX = 2000
 const LEVELS_KEPT_MAX = 500_000
 
-/** Snapshots in a row that were too old; then the feed's own pace counts. */
-const SNAPSHOTS_MAX = 5
+/**
+ * A snapshot that is too old is asked for again after this long, then three times as long, and so
+ * on: servers may lag for seconds, and each answer costs weight.
+ */
+const AGAIN_MS = 1200
+const AGAIN_MAX_MS = 10_000
+/** A refresh is given up after so many that were too old. */
+const REFRESHES_MAX = 5
+/** A snapshot that is ahead of a silent stream is compared with another one after this long. */
+const COMPARE_MS = 1000
+/** So often a book was believed that had moved while its stream was silent. */
+const UNHEARD_MAX = 3
 
 /**
  * So many in a row that are nothing new are no repetitions: the exchange has begun to count anew.
@@ -259,11 +272,13 @@ class Line {
   repeats = 0
   /** Snapshots in a row that did not fit. */
   misfits = 0
+  /** The id of a snapshot that was ahead of a silent stream; -1: none was. */
+  told = -1
+  /** Books that were believed although their stream had said nothing of what moved them. */
+  unheard = 0
   /** While syncing or refreshing: what came. */
   log: EventLog | undefined = undefined
   refreshing = false
-  /** Levels a side that the last snapshot was asked for with. */
-  asked = 0
   /** While refreshing: what the book was as of when that began. */
   base = -1
   /** While refreshing: a snapshot that the stream has not reached. */
@@ -275,6 +290,7 @@ class Line {
     this.refreshing = false
     this.ahead = undefined
     this.misfits = 0
+    this.told = -1
   }
 
   /** What repeats while there is no book counts on, however often one is asked for. */
@@ -577,6 +593,7 @@ class BinanceSession implements Session {
     const { first, last, changes } = this
     const { seen } = line
     line.heard = true
+    line.unheard = 0
     if (last > seen) line.seen = last
     if (line.state === LIVE) {
       const place = judge(this.chained, line.joined, line.at, first, last, this.previous)
@@ -666,13 +683,30 @@ class BinanceSession implements Session {
 
   // ---- snapshots ----
 
-  private ask(index: number): void {
+  /** One was too old: another one at once would be as old. */
+  private askAgain(index: number, line: Line): void {
+    this.ask(index, Math.min(AGAIN_MAX_MS, AGAIN_MS * 3 ** Math.min(line.misfits++, 10)))
+  }
+
+  private ask(index: number, delayMs = 0): void {
     const symbol = encodeURIComponent(this.instruments[index].wireSymbol)
     const line = this.lines[index]
     const { levels, weight } = line.refreshing ? this.size : this.firstSize
-    line.asked = levels
     const url = `${this.rules.depthUrl}?symbol=${symbol}&limit=${levels}`
-    this.output.requestSnapshot(index, url, weight)
+    this.output.requestSnapshot(index, url, weight, delayMs)
+  }
+
+  /** The exchange says that it sends this symbol, and does not. */
+  private deaf(index: number, id: number): void {
+    const { wireSymbol } = this.instruments[index]
+    this.giveUp(
+      new ObfeedError(
+        'E_SUBSCRIBE',
+        `${this.rules.name} sent no event of ${wireSymbol} while its book moved to ${id}, though ` +
+          'it was subscribed anew; the connection is replaced',
+        { scope: 'connection' },
+      ),
+    )
   }
 
   /** The snapshot that a symbol waits for. */
@@ -684,12 +718,13 @@ class BinanceSession implements Session {
     const { id } = snapshot
     const log = line.log ?? new EventLog()
     const from = log.join(this.chained, id, line.seen)
-    if (from < 0) {
-      if (++line.misfits < SNAPSHOTS_MAX) return this.ask(index)
-      const detail =
-        `${line.misfits} REST snapshots in a row do not meet the stream, the last one ` +
-        `as of ${id}, kept events from ${log.count > 0 ? log.first[0] : line.seen}`
-      return this.lose(index, line, detail)
+    if (from < 0) return this.askAgain(index, line)
+    if (log.count === 0 && line.seen >= 0 && id > line.seen) {
+      if (id !== line.told) {
+        line.told = id
+        return this.ask(index, COMPARE_MS)
+      }
+      if (!line.heard && ++line.unheard >= UNHEARD_MAX) return this.deaf(index, id)
     }
     const problem = this.fill(snapshot, log, from, index)
     if (problem !== undefined) {
@@ -724,7 +759,7 @@ class BinanceSession implements Session {
     const log = line.log ?? new EventLog()
     const from = log.join(this.chained, id, line.base)
     if (from < 0) {
-      if (++line.misfits < SNAPSHOTS_MAX) this.ask(index)
+      if (line.misfits + 1 < REFRESHES_MAX) this.askAgain(index, line)
       else line.drop()
       return
     }
@@ -749,12 +784,12 @@ class BinanceSession implements Session {
     const problem = appendSide(changes, BID, bids, instrument) ??
       appendSide(changes, ASK, asks, instrument)
     if (problem !== undefined) return problem
-    const { asked } = this.lines[index]
-    if (bids.length >= asked) {
+    const [{ levels: least }] = this.rules.sizes
+    if (bids.length >= least) {
       changes.bidHorizon = worst(changes, 0, bids.length, Math.min)
       if (Number.isNaN(changes.bidHorizon)) return 'no bid price is on the grid'
     }
-    if (asks.length >= asked) {
+    if (asks.length >= least) {
       changes.askHorizon = worst(changes, bids.length, changes.count, Math.max)
       if (Number.isNaN(changes.askHorizon)) return 'no ask price is on the grid'
     }

@@ -148,15 +148,34 @@ export class SymbolGroup implements SocketsOwner {
     for (const watch of this.#watches) watch.idle()
   }
 
-  replaced(): void {
+  replaced(isDoubtful: boolean): void {
     this.#cancelFlush()
     this.#gaps = []
     this.#resyncs = []
+    // What the old socket was asked for does not come any more.
+    for (const [index, watch] of this.#watches.entries()) {
+      if (watch.isChecking) this.#sockets.sessionOf(index)?.resync(index)
+    }
+    if (!isDoubtful) return
+    // What the next socket took over and has not spoken of since may be as old as the silence.
+    const now = this.#context.environment.monotonicMs()
+    for (const [index, { state, messages }] of this.streams.entries()) {
+      if (state === 'live' && this.#watches[index].isSilent(now, messages)) {
+        this.#lose(index, 'stale', now)
+      }
+    }
   }
 
   adopt(index: number, book: LevelChanges): void {
-    if (this.streams[index].state === 'live') this.refreshed(index, book)
-    else this.snapshot(index, book)
+    const stream = this.streams[index]
+    if (stream.state !== 'live') return this.snapshot(index, book)
+    this.refreshed(index, book)
+    const watch = this.#watches[index]
+    // The other socket has brought what was asked for on this one.
+    if (stream.state === 'live' && watch.isChecking) {
+      watch.live(this.#context.environment.monotonicMs(), stream.messages, true)
+      stream.stats.stale = false
+    }
   }
 
   awaits(index: number): void {
@@ -313,13 +332,9 @@ export class SymbolGroup implements SocketsOwner {
     if (session === undefined) return
     for (const index of indexes) {
       const watch = this.#watches[index]
-      const seconds = Math.round(watch.staleAfterMs / 1000)
       watch.check(nowMs)
       this.streams[index].stats.stale = true
-      this.#context.notice(
-        'info',
-        `${this.#symbols[index].symbol}: silent for more than ${seconds} s, asking for its book`,
-      )
+      this.#context.notice('info', `${this.#symbols[index].symbol}: silent, asking for its book`)
     }
     if (!this.#sockets.isSplit && session.resyncAll !== undefined && indexes.length > 1) {
       session.resyncAll(indexes)

@@ -22,9 +22,10 @@ export const NOWHERE: Position = { nonce: -1, nonceText: undefined, timestampMs:
  * Whether `book` is from before `known`. `bySymbol`: the sequence is the symbol's own, so that two
  * sockets tell the same numbers; a sequence of a connection says nothing about another one.
  *
- * An exchange may count anew: then numbers do not compare, but its clock goes on. A higher number
- * with an older time is from before that; a lower number with a newer time from after it. What
- * cannot be compared is not behind.
+ * An exchange may count anew, from near the beginning: then numbers do not compare, but its clock
+ * goes on. A higher number with an older time is from before that, one that is far lower with a newer
+ * time from after it. One that is a little lower is behind whatever time it bears: a server that lags
+ * may write the time of its answer. What cannot be compared is not behind.
  */
 export function isBehind(book: Position, known: Position, bySymbol: boolean): boolean {
   const hasTimes = book.timestampMs >= 0 && known.timestampMs >= 0
@@ -33,7 +34,9 @@ export function isBehind(book: Position, known: Position, bySymbol: boolean): bo
   const order = compareNonces(book, known)
   if (order === undefined) return isOlder
   if (order === 0) return false
-  return order > 0 ? isOlder : !hasTimes || book.timestampMs <= known.timestampMs
+  if (order > 0) return isOlder
+  const isAnew = hasTimes && book.timestampMs > known.timestampMs && book.nonce * 2 < known.nonce
+  return !isAnew
 }
 
 /** Below 0: `a` is the lower one; undefined: one of them has none. */

@@ -32,8 +32,11 @@ export interface SocketsOwner extends OutputReceiver {
   opened(): void
   /** There is no socket; `opened` says whether there was one. */
   lost(opened: boolean): void
-  /** The next socket is the socket now; its books are where the old one's were. */
-  replaced(): void
+  /**
+   * The next socket is the socket now; its books are where the old one's were. `isDoubtful`: the old
+   * one was dead, nobody knows since when.
+   */
+  replaced(isDoubtful: boolean): void
   /** A book of the next socket takes the place of the one there is. */
   adopt(index: number, book: LevelChanges): void
   /** A snapshot of this symbol is about to be asked for. */
@@ -176,7 +179,7 @@ export class GroupSockets implements ConnectionOwner {
         if (next.carries[index] === 0) this.#streams[index].suspect('disconnect')
       }
       next.takeAll()
-      this.#finish(next, `${reason}: ${detail}`)
+      this.#finish(next, `${reason}: ${detail}`, reason === 'stale')
       return
     }
     if (next !== undefined) this.#abandon(next)
@@ -227,7 +230,7 @@ export class GroupSockets implements ConnectionOwner {
   }
 
   /** The next socket is the socket now. */
-  #finish(handover: Handover, detail: string): void {
+  #finish(handover: Handover, detail: string, isDoubtful = false): void {
     this.#retain(this.#connection)
     this.#disconnect()
     this.#handover = undefined
@@ -238,7 +241,7 @@ export class GroupSockets implements ConnectionOwner {
     this.#connection.handTo(this)
     this.#connection.proven()
     this.#count('lifetime')
-    this.#owner.replaced()
+    this.#owner.replaced(isDoubtful)
     this.#context.notice('info', `${this.#name}: replaced (${detail})`)
   }
 

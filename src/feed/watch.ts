@@ -162,6 +162,11 @@ export class SymbolWatch {
     return Math.min(STALE_CAP_MS, Math.max(rhythmMs, this.#quietMs))
   }
 
+  /** Nothing has come of it for so long that only a socket known to be alive speaks for it. */
+  isSilent(nowMs: number, messages: number): boolean {
+    return messages === this.#messages && nowMs - this.#lastMessageMs >= STALE_MIN_MS
+  }
+
   /** The book is asked for because of its silence. */
   check(nowMs: number): void {
     this.isChecking = true

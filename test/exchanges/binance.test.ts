@@ -170,6 +170,7 @@ describe('steps', () => {
           index: 0,
           url: `${url}${levels}`,
           weight,
+          delayMs: 0,
         })),
       )
     }
@@ -228,22 +229,65 @@ describe('steps', () => {
     })
   }
 
-  test('3: five that are too old, then the feed is told', () => {
+  test('3: however many are too old, the events are kept, and the first that is not joins', () => {
     for (const adapter of both) {
       const client = Client.confirmed(adapter)
       client.event([102, 103, 101])
-      for (let i = 0; i < 4; i++) client.snapshot(50 + i)
-      assert.deepEqual([client.asked.length, client.suspects], [5, []])
-      client.snapshot(55)
-      assert.deepEqual(client.suspects, [[0, 'gap']])
-      assert.match(client.listener.suspects[0].detail, /5 REST snapshots .* 55, .* from 102/)
-      client.snapshot(110)
-      assert.deepEqual(client.outputs, [], 'nothing before the resync')
+      for (let i = 0; i < 8; i++) {
+        client.event([104 + i, 104 + i, 103 + i])
+        client.snapshot(50 + i)
+      }
+      assert.deepEqual([client.asked.length, client.suspects], [9, []])
+      const delays = client.listener.requests.map(({ delayMs }) => delayMs)
+      assert.deepEqual(delays.slice(0, 5), [0, 1200, 3600, 10_000, 10_000])
+      client.snapshot(103)
+      assert.deepEqual(client.outputs, [['snapshot', 111]])
+    }
+  })
+
+  test('3: after a silence a snapshot ahead of the stream is no book before an event says so', () => {
+    for (const adapter of both) {
+      const client = Client.live(adapter)
+      const last = client.outputs.at(-1)![1]
       client.session.resync(0)
-      client.event([104, 105, 103])
-      client.snapshot(104)
-      assert.deepEqual(client.outputs, [['snapshot', 105]])
-      assert.equal(client.asked.length, 6)
+      const { length } = client.outputs
+      client.snapshot(last + 50)
+      client.snapshot(last + 60)
+      client.snapshot(last + 70)
+      assert.equal(client.outputs.length, length, 'events were lost')
+      assert.equal(client.listener.requests.at(-1)!.delayMs, 1000)
+      client.event([last + 65, last + 75, last + 64])
+      client.snapshot(last + 70)
+      assert.deepEqual(client.outputs.at(-1), ['snapshot', last + 75])
+    }
+  })
+
+  test('3: after a silence a snapshot that is no further than the stream counts', () => {
+    for (const adapter of both) {
+      const client = Client.live(adapter)
+      const last = client.outputs.at(-1)![1]
+      client.session.resync(0)
+      client.snapshot(last)
+      assert.deepEqual(client.outputs.at(-1), ['snapshot', last])
+    }
+  })
+
+  test('3: one ahead that stands still counts; without an event the third costs the socket', () => {
+    for (const adapter of both) {
+      const client = Client.live(adapter)
+      let at = client.outputs.at(-1)![1]
+      for (let round = 1; round <= 3; round++) {
+        at += 10
+        client.session.resync(0)
+        if (round > 1) client.acknowledge(round)
+        client.snapshot(at)
+        client.snapshot(at)
+        if (round < 3) assert.deepEqual(client.outputs.at(-1), ['snapshot', at])
+      }
+      assert.deepEqual(client.listener.failures.map(({ code, scope }) => [code, scope]), [
+        ['E_SUBSCRIBE', 'connection'],
+      ])
+      assert.match(client.listener.failures[0].message, /no event of .* while its book moved/)
     }
   })
 
@@ -260,12 +304,14 @@ describe('steps', () => {
     }
   })
 
-  test('4: horizons are the worst of a full answer, whatever came since', () => {
+  test('4: horizons are the worst of an answer that may be cut, whatever came since', () => {
     const bids = Array.from({ length: 500 }, (_, i): WireLevel => ['bid', `${1000 - i}`, '1'])
     const asks = Array.from({ length: 500 }, (_, i): WireLevel => ['ask', `${2000 + i}.5`, '1'])
     const changes: [number, number][] = []
     for (const adapter of both) {
-      for (const levels of [[...bids, ...asks], [...bids.slice(1), ...asks], bids]) {
+      // No more than the smallest snapshot has: all there are.
+      const few = adapter === binance ? 99 : 49
+      for (const levels of [[...bids, ...asks], [...bids.slice(0, few), ...asks], bids]) {
         const client = Client.confirmed(adapter)
         client.listener.snapshot = (_, { bidHorizon, askHorizon }) => {
           changes.push([bidHorizon, askHorizon])
@@ -469,6 +515,7 @@ describe('steps', () => {
       assert.equal(client.outputs.length, 2, 'not before it is confirmed')
       client.acknowledge(2)
       assert.deepEqual(client.asked, [0, 1, 2, 0, 0, 1])
+      client.snapshot(200)
       client.snapshot(200)
       assert.equal(client.outputs.length, 3)
     }

@@ -110,6 +110,8 @@ export interface SnapshotRequest {
   readonly index: number
   readonly url: string
   readonly weight: number
+  /** Not sooner than this. */
+  readonly delayMs: number
 }
 
 export class Listener implements SessionOutput {
@@ -222,9 +224,10 @@ export class Listener implements SessionOutput {
     this.#lose(index)
   }
 
-  requestSnapshot(index: number, url: string, weight: number): void {
+  requestSnapshot(index: number, url: string, weight: number, delayMs = 0): void {
     assert.ok(Number.isFinite(weight) && weight > 0, `a request weighs ${weight}`)
-    this.requests.push({ index, url, weight })
+    assert.ok(delayMs >= 0 && delayMs <= 60_000, `a request waits ${delayMs} ms`)
+    this.requests.push({ index, url, weight, delayMs })
   }
 
   retire(detail: string): void {

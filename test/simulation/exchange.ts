@@ -84,6 +84,8 @@ export class ExchangeHost {
   readonly #asked = new Map<number, Set<string>>()
   readonly #texts = new Map<string, string>()
   readonly #versions = new Map<string, Versions>()
+  /** By symbol: when its book moved, and to which version. */
+  readonly #moves = new Map<string, { readonly us: number[]; readonly version: number[] }>()
   /** When each fault that the exchange declared struck. */
   readonly #declaredUs: number[] = []
   #timer: Timer | undefined
@@ -189,6 +191,20 @@ export class ExchangeHost {
     return this.#connections.get(socket) ?? -1
   }
 
+  /** The version of the book at that time; -1: there was none yet. */
+  versionAsOf(symbol: string, us: number): number {
+    const moves = this.#moves.get(symbol)
+    if (moves === undefined) return -1
+    let i = moves.us.length - 1
+    while (i >= 0 && moves.us[i]! > us) i--
+    return i < 0 ? -1 : moves.version[i]!
+  }
+
+  /** How late what came from this connection was at most, microseconds. */
+  latenessOf(connection: number): number {
+    return this.#sockets.get(connection)?.latenessUs ?? 0
+  }
+
   /** The version that frame `nonce` of `connection` led to; -1: none. */
   versionAt(symbol: string, connection: number, nonce: number): number {
     return this.exchange.versionAtNonce(symbol, connection, nonce)
@@ -237,6 +253,15 @@ export class ExchangeHost {
     return this.exchange.declared.some((fault) =>
       fault.kind === 'stall' && fault.connection === connection && fault.wireSymbol === wireSymbol
     )
+  }
+
+  /** For how long that has been so, microseconds; -1: it is not. */
+  silentFor(symbol: string, connection: number): number {
+    const wireSymbol = this.exchange.product(symbol)!.wireSymbol
+    const i = this.exchange.declared.findIndex((fault) =>
+      fault.kind === 'stall' && fault.connection === connection && fault.wireSymbol === wireSymbol
+    )
+    return i < 0 ? -1 : this.#clock.timeUs - (this.#declaredUs[i] ?? this.#clock.timeUs)
   }
 
   /**
@@ -291,11 +316,21 @@ export class ExchangeHost {
 
   #tick(): void {
     this.exchange.tick(this.#nowMs())
+    for (const { symbol } of this.exchange.products) this.#note(symbol)
     const { declared } = this.exchange
     while (this.#declaredUs.length < declared.length) this.#declaredUs.push(this.#clock.timeUs)
     this.#timer?.cancel()
     this.#timerUs = Infinity
     this.#schedule()
+  }
+
+  #note(symbol: string): void {
+    const version = this.exchange.version(symbol)
+    let moves = this.#moves.get(symbol)
+    if (moves === undefined) this.#moves.set(symbol, moves = { us: [], version: [] })
+    if (moves.version.at(-1) === version) return
+    moves.us.push(this.#clock.timeUs)
+    moves.version.push(version)
   }
 
   /** One timer for whatever the exchange has to do next. */

@@ -61,6 +61,8 @@ export class SimulatedNetwork {
   opening = -1
   /** Sockets so far. */
   connects = 0
+  /** Those of them that a worker could rightly take for dead. */
+  deadly = 0
   /** Added to the latency of every frame, microseconds. */
   extraLatencyUs = 0
   /** No attempt to connect succeeds. */
@@ -111,6 +113,12 @@ export class SimulatedNetwork {
     return this.#open.has(socket)
   }
 
+  /** Open, as far as the worker knows, and nothing has passed for so long, microseconds. */
+  isDeadFor(socket: number, us: number): boolean {
+    const since = this.#open.get(socket)?.silentUs ?? Infinity
+    return this.clock.timeUs - since >= us
+  }
+
   /** Every socket breaks at once. */
   breakAll(): void {
     for (const socket of [...this.#open.values()]) socket.break()
@@ -132,6 +140,9 @@ export class SimulatedNetwork {
   }
 }
 
+/** What is this late may be taken for lost. */
+const DEADLY_US = 4e6
+
 type State = 'connecting' | 'open' | 'closed'
 
 /** Both ends of one connection: the worker's as `Socket`, the exchange's by `transmit` and `end`. */
@@ -150,6 +161,8 @@ export class SimulatedSocket implements Socket {
   readonly #isAlive: () => boolean
   #state: State = 'connecting'
   #server: ServerEnd | undefined
+  /** Since when nothing passes any more; Infinity: it does. */
+  silentUs = Infinity
   #silent = false
   #downUs = 0
   #upUs = 0
@@ -249,7 +262,9 @@ export class SimulatedSocket implements Socket {
     if (random.chance(faults.halfOpen)) {
       tally.count('half-open')
       this.#silent = true
+      this.silentUs = clock.timeUs
       this.disturbed = true
+      this.#network.deadly++
       return
     }
     if (random.chance(faults.drop)) {
@@ -358,7 +373,10 @@ export class SimulatedSocket implements Socket {
     const sentUs = clock.timeUs
     this.#downUs = Math.max(this.#downUs, sentUs + this.#network.latencyUs())
     const arrived = (): void => {
-      this.latenessUs = Math.max(this.latenessUs, clock.timeUs - sentUs)
+      const latenessUs = clock.timeUs - sentUs
+      // An answer to a ping would have come as late.
+      if (latenessUs >= DEADLY_US && this.latenessUs < DEADLY_US) this.#network.deadly++
+      this.latenessUs = Math.max(this.latenessUs, latenessUs)
       arrive()
     }
     clock.after(this.#downUs - sentUs, () => {

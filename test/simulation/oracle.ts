@@ -20,12 +20,15 @@ import type { ExchangeHost } from './exchange.ts'
 import type { NetworkObserver, SimulatedNetwork } from './network.ts'
 import type { Tally } from './tally.ts'
 import type { Witness } from './witness.ts'
+import type { Position } from '../../src/feed/position.ts'
 
 /** Where a record with a book came from. */
 interface Source {
   /** -1 until it is known. */
   socket: number
   connection: number
+  /** The exchange's sequence; -1: it has none. */
+  readonly nonce: number
   readonly pushedUs: number
   /** How often it was handed over, and stored. */
   pushed: number
@@ -67,6 +70,13 @@ interface SymbolAccount {
   orphanedEpoch: number
   /** The socket that it was on last; -1: none yet. */
   socket: number
+  /** Where the book that the feed handed over last came from. */
+  pushed: Source | undefined
+  /** Books of it that the running worker handed over. */
+  pushes: number
+  /** Of all books that were stored, by whatever worker: the newest version, and its place. */
+  newest: number
+  published: Position | undefined
 }
 
 export interface OracleOptions {
@@ -88,11 +98,24 @@ export interface OracleOptions {
   readonly replicas: boolean
 }
 
+/** A book that moves is never called live when it is older than this. */
+const FRESH_US = 15e6
+/**
+ * The same where a symbol's rhythm tells nothing: so few of its books were handed over, or it moves so
+ * seldom that a silence of 10 s is nothing special.
+ */
+const RHYTHM_PUSHES = 60
+const LIVELY_MOVES = 12
+const FRESH_UNKNOWN_US = 75e6
+/** Levels a side that every view shows. */
+const SEEN_DEPTH = 1
+
 const decoder = new TextDecoder()
 /** Of a record that was handed over by nobody. */
 const NO_SOURCE: Source = {
   socket: -1,
   connection: -1,
+  nonce: -1,
   pushedUs: 0,
   pushed: 0,
   stored: 0,
@@ -116,6 +139,8 @@ export class Oracle implements NetworkObserver {
   /** What the books of consumers were made of last. */
   readonly #latest = new Map<ConsumerBook, Source>()
   readonly #harmed = new Set<number>()
+  /** Until when the sockets were paused; Infinity: they are. */
+  #pressedUs = -Infinity
   #unclear = 0
   #deaths = 0
   #exchange: ExchangeHost | undefined
@@ -135,6 +160,10 @@ export class Oracle implements NetworkObserver {
         unclear: [],
         orphanedEpoch: -1,
         socket: -1,
+        pushed: undefined,
+        pushes: 0,
+        newest: -1,
+        published: undefined,
       })
     }
     this.join([])
@@ -322,6 +351,8 @@ export class Oracle implements NetworkObserver {
     const version = exchange.versionAt(symbol, connection, book.nonce)
     source.version = version
     if (run !== undefined) {
+      const problem = this.#olderProblem(account, book, source, version)
+      if (problem !== undefined) return problem
       if (version >= 0 && version < run.version && !this.#mayStepBack(run, book, source)) {
         return `goes back to version ${version} from ${run.version}`
       }
@@ -333,6 +364,85 @@ export class Oracle implements NetworkObserver {
     const truth = exchange.textAt(symbol, version, this.#options.depth)
     return `is valid but wrong: has [${book.text()}], true on connection ${connection} is ` +
       `version ${version}: [${truth}]`
+  }
+
+  /** No consumer is ever taken back behind what it was told before, in whatever run. */
+  #olderProblem(
+    account: SymbolAccount,
+    book: ConsumerBook,
+    source: Source,
+    version: number,
+  ): string | undefined {
+    const nonce = Number(book.nonce)
+    const { symbol } = account.planned
+    if (this.#exchange!.exchange.isTainted(symbol, source.connection, nonce)) return undefined
+    const { newest } = account
+    if (version >= newest) {
+      account.newest = version
+      account.published = { nonce, nonceText: undefined, timestampMs: book.timestamp }
+    }
+    // A number of a connection says nothing of another one's.
+    if (version < 0 || version >= newest || this.#options.byConnection) return undefined
+    return `is version ${version}, and ${newest} was published before`
+  }
+
+  /** What a worker can know of the past: the topic. */
+  get published(): ReadonlyMap<string, Position> {
+    const known = new Map<string, Position>()
+    for (const [symbol, { published }] of this.#accounts) {
+      if (published !== undefined) known.set(symbol, published)
+    }
+    return known
+  }
+
+  /** A worker begins. */
+  begun(): void {
+    for (const account of this.#accounts.values()) account.pushes = 0
+  }
+
+  /** Books that the feed calls live are no older than consumers are promised. */
+  checkAge(): void {
+    // Where nothing is numbered no version can be told from an older one that looks like it.
+    if (!this.#options.numbered) return
+    const exchange = this.#exchange!
+    // The last frame before a market stands still may be lost, and no other will tell.
+    if (exchange.exchange.paused) return
+    const now = this.#network!.clock.timeUs
+    // While nobody may listen, nothing is heard.
+    if (now - this.#pressedUs < FRESH_US) return
+    for (const [symbol, account] of this.#accounts) {
+      const source = account.pushed
+      if (!account.pushedValid || source === undefined || account.unclear.length > 0) continue
+      const { connection, nonce } = source
+      // A socket tells by its pongs that it is there; of a symbol only its rhythm tells.
+      const moves = exchange.versionAsOf(symbol, now) - exchange.versionAsOf(symbol, now - FRESH_US)
+      const isKnown = this.#network!.isDeadFor(source.socket, FRESH_US) ||
+        account.pushes >= RHYTHM_PUSHES && moves >= LIVELY_MOVES
+      const mostUs = (isKnown ? FRESH_US : FRESH_UNKNOWN_US) + exchange.latenessOf(connection)
+      const least = exchange.versionAsOf(symbol, now - mostUs)
+      // Where a stream is never subscribed anew, what REST says of it comes from nowhere.
+      if (isKnown && this.#options.finite && exchange.silentFor(symbol, connection) > mostUs) {
+        this.#tally.violation(
+          `${symbol} epoch ${account.pushedEpoch} is live on a stream that has been dead for ` +
+            `${mostUs / 1e6} s (connection ${connection})`,
+        )
+      }
+      const version = exchange.versionAt(symbol, connection, nonce)
+      if (version < 0 || version >= least) continue
+      // What moved may be out of sight.
+      const text = exchange.textAt(symbol, version, SEEN_DEPTH)
+      if (text === exchange.textAt(symbol, least, SEEN_DEPTH)) continue
+      if (exchange.exchange.isTainted(symbol, connection, nonce)) continue
+      this.#tally.violation(
+        `${symbol} epoch ${account.pushedEpoch} is live at version ${version}, and ${least} was ` +
+          `true ${mostUs / 1e6} s ago (connection ${connection})`,
+      )
+    }
+  }
+
+  /** The sink wants no more, or does again. */
+  pressed(full: boolean): void {
+    this.#pressedUs = full ? Infinity : this.#network!.clock.timeUs
   }
 
   /** The same where nothing is numbered: it is one of the exchange's, and no older than the last. */
@@ -513,7 +623,7 @@ export class Oracle implements NetworkObserver {
   pushing(planned: PlannedSymbol, kind: EventKind, bytes: Uint8Array): void {
     const account = this.#accounts.get(planned.symbol)!
     const head = decoder.decode(bytes.length > 200 ? bytes.subarray(0, 200) : bytes)
-    const epoch = parseInt(head.slice(head.indexOf('"epoch":') + 8), 10)
+    const epoch = numberIn(head, '"epoch":')
     if (kind !== KIND_SNAPSHOT && kind !== KIND_DELTA) {
       account.pushedEpoch = Math.max(account.pushedEpoch, epoch)
       return
@@ -526,11 +636,14 @@ export class Oracle implements NetworkObserver {
     const value = decoder.decode(bytes)
     const source: Source = this.#sources.get(value) ?? {
       ...NO_SOURCE,
+      nonce: numberIn(head, '"nonce":'),
       pushedUs: this.#network!.clock.timeUs,
       harmed: false,
     }
     source.pushed++
     this.#sources.set(value, source)
+    account.pushed = source
+    account.pushes++
     account.pushedEpoch = Math.max(account.pushedEpoch, epoch)
     const { speaking } = this.#witness
     if (speaking >= 0) {
@@ -662,6 +775,12 @@ export class Oracle implements NetworkObserver {
   }
 }
 
+/** The number behind this name; -1: it is not there. */
+function numberIn(head: string, name: string): number {
+  const at = head.indexOf(name)
+  return at < 0 ? -1 : parseInt(head.slice(at + name.length), 10)
+}
+
 /** Passes everything on and tells the oracle. */
 class WatchedSink implements Sink {
   readonly stats: SinkStats
@@ -683,7 +802,10 @@ class WatchedSink implements Sink {
         events.dropped(stream, count)
       },
       writable: (stream) => events.writable(stream),
-      pressure: (full) => events.pressure(full),
+      pressure: (full) => {
+        this.#oracle.pressed(full)
+        events.pressure(full)
+      },
       failed: (error: ObfeedError) => events.failed(error),
     })
   }

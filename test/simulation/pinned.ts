@@ -12,6 +12,12 @@ export const PINNED: readonly Pinned[] = [
     seed: 866880535,
     found: 'feed: after the exchange counted anew, a book of before took the place of the live one',
   },
+  {
+    exchange: 'binance',
+    seed: 6032,
+    found:
+      'feed: a book taken over from one dead socket by another that was dead as well stayed live',
+  },
   { exchange: 'bybit', seed: 3100014328, found: 'feed: the same with two sockets at once' },
   {
     exchange: 'bitfinex',

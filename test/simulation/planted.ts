@@ -2,6 +2,7 @@
 import type { LevelChanges } from '../../src/core/changes.ts'
 import type { ObfeedError } from '../../src/core/errors.ts'
 import type { InvalidReason } from '../../src/core/event.ts'
+import type { Environment, SocketEvents } from '../../src/core/environment.ts'
 import type { Instrument, PlannedSymbol } from '../../src/core/instrument.ts'
 import {
   type Adapter,
@@ -108,33 +109,6 @@ class StubbornSession implements Session {
   resync(index: number): void {
     this.#strict.resync(index)
     this.#blind.resync(index)
-  }
-}
-
-/** Does not look at what the exchange lists as subscribed. */
-class ListlessSession implements Session {
-  readonly stats: SessionStats
-  readonly #session: Session
-
-  constructor(adapter: Adapter, instruments: readonly Instrument[], output: SessionOutput) {
-    this.#session = adapter.open(instruments, output, 0)
-    this.stats = this.#session.stats
-  }
-
-  opened(): void {
-    this.#session.opened()
-  }
-
-  received(frame: Uint8Array, receivedUs: number): void {
-    this.#session.received(frame, receivedUs)
-  }
-
-  resync(index: number): void {
-    this.#session.resync(index)
-  }
-
-  resyncAll(indexes: readonly number[]): void {
-    this.#session.resyncAll!(indexes)
   }
 }
 
@@ -451,6 +425,34 @@ function impatient(adapter: Adapter): Adapter {
   }
 }
 
+/** Believes a REST snapshot whatever the stream has shown: a second look is the same answer again. */
+const credulous = altered(() => ({}), (session) => {
+  const answered = session.snapshotReceived!.bind(session)
+  session.snapshotReceived = (index, body, receivedUs) => {
+    answered(index, body, receivedUs)
+    answered(index, body, receivedUs)
+  }
+})
+
+/** Pings and pongs say nothing to it. */
+function pingless(environment: Environment): Environment {
+  return new Proxy(environment, {
+    get(target, name) {
+      if (name !== 'openSocket') {
+        const value: unknown = Reflect.get(target, name)
+        return typeof value === 'function' ? value.bind(target) : value
+      }
+      return (url: string, events: SocketEvents, frameBytesMax: number) =>
+        target.openSocket(url, {
+          opened: () => events.opened(),
+          received: (frame) => events.received(frame),
+          alive: () => {},
+          closed: (code, reason) => events.closed(code, reason),
+        }, frameBytesMax)
+    },
+  })
+}
+
 /** Stays on its socket until the exchange ends it. */
 function stubborn(adapter: Adapter): Adapter {
   const { lifetimeMs: _, ...limits } = adapter.limits
@@ -490,6 +492,8 @@ export const PLANTED: Readonly<Record<string, PlantedBug>> = {
   'join-any-snapshot': { exchange: 'binance', from: 18, planted: { adapter: anySnapshot } },
   'splice-anywhere': { exchange: 'binance', planted: { adapter: anySplice } },
   'refresh-without-changes': { exchange: 'binance', from: 33, planted: { adapter: forgetful } },
+  'believe-stale-snapshot': { exchange: 'binance', planted: { adapter: credulous } },
+  'ping-not-counted': { planted: { environment: pingless } },
   'adopt-behind': { exchange: 'bybit', from: 10, planted: { adapter: hasty } },
   'ignore-retirement': { exchange: 'bitfinex', planted: { adapter: stubborn } },
 }
@@ -509,14 +513,5 @@ export const REGRESSIONS: Readonly<Record<string, Regression>> = {
     seed: 309,
     exchange: 'coinbase',
     planted: { epochFloor: (_floor, reported) => reported },
-  },
-  /**
-   * A resync was never answered, but a snapshot that was under way before it made the book live: on
-   * a subscription that was over, so it stood still until its silence told.
-   */
-  'unlisted-subscription': {
-    seed: 35293,
-    exchange: 'coinbase',
-    planted: { adapter: opening(ListlessSession) },
   },
 }

@@ -98,6 +98,9 @@ const DEAD_SOCKET_US = 15e6
 const AFTER_SILENCE_US = 120e6
 /** The parent hears of a worker's epochs once a second. */
 const REPORT_US = 1e6
+const STALL_WORLD_US = 34e6
+/** Longer than a socket may say nothing. */
+const STANDSTILL_US = 20e6
 const LOOK_US = 250_000
 
 /** What one incarnation of the worker consists of. */
@@ -142,12 +145,17 @@ class World {
     readonly queueAgeMsMax: number
     readonly deliveryTimeoutMs: number
   }
-  readonly #faultsUs: number
+  #faultsUs: number
+  /** Some symbol's stream ends without a word, and there is time to find out. */
+  readonly #stalls: boolean
   #worker: Worker | undefined
   readonly #epochs = new EpochFloor()
   #epochReported = 0
   #incarnations = 0
   #handovers = 0
+  /** Sockets that the running worker took for dead, and those before it. */
+  #stale = 0
+  #deaths = 0
   /** The running worker has not got through yet that what was published before is not valid. */
   #mustTakeBack = false
   #steppedUs = -Infinity
@@ -194,6 +202,8 @@ class World {
     }
     const isShort = kind.chance(this.#calm ? 0.9 : 0.35)
     const isWide = kind.chance(0.25)
+    this.#stalls = !this.#calm && new Random(seed, 'stalls').chance(0.15)
+    if (this.#stalls) this.#faultsUs = STALL_WORLD_US
     if (isWide && name !== 'coinbase') {
       // Room for a snapshot of each.
       const queueBytesMax = Math.max(300_000, this.#publisher.queueBytesMax)
@@ -296,6 +306,7 @@ class World {
     if (this.#adapter.protocol.snapshot === 'rest') this.#exchange.nudge()
     const silenceUs = DEAD_SOCKET_US + AFTER_SILENCE_US
     await this.#recover(Math.max(RECOVERY_US, silenceUs), false)
+    await this.#standStill()
     this.#checkCalm()
     await this.#recover(SILENCE_US, true)
     await this.#succeed()
@@ -367,6 +378,8 @@ class World {
       (url) => this.#exchange.rest(url),
     )
     this.#exchange.workerStarted()
+    this.#deaths += this.#stale
+    this.#stale = 0
     this.#handovers = 0
     const wire = this.#cluster.connect()
     const publisher = new Publisher(
@@ -385,6 +398,7 @@ class World {
         depth: this.#depth,
         publish: this.#publish,
         snapshotIntervalMs: this.#snapshotIntervalMs,
+        published: this.#oracle.published,
         epochFloor: number > 0 && planted.epochFloor !== undefined
           ? planted.epochFloor(floor, this.#epochReported)
           : floor,
@@ -399,6 +413,7 @@ class World {
     const worker = { environment, wire, sink, feed }
     this.#worker = worker
     this.#mustTakeBack = number > 0
+    this.#oracle.begun()
     sink.start(feed.streams, feed.sinkEvents).catch((error: Error) => {
       if (!environment.alive) return
       this.#tally.trace(() => `the sink did not start: ${error.message}`)
@@ -431,14 +446,26 @@ class World {
     if (stats !== undefined) {
       this.#epochReported = stats.epochMax
       this.#epochs.reported(stats.epochMax)
+      this.#checkDeaths(stats.reconnects['stale'] ?? 0)
       const handovers = stats.reconnects['lifetime'] ?? 0
       for (; this.#handovers < handovers; this.#handovers++) this.#tally.count('handover')
     }
     this.#epochs.clock(this.#clock.nowUs() / 1000, this.#clock.timeUs / 1000)
   }
 
+  /** A socket is given up for its silence only where nothing came through any more. */
+  #checkDeaths(stale: number): void {
+    const dead = this.#deaths + stale
+    this.#stale = stale
+    if (dead <= this.#network.deadly) return
+    this.#tally.violation(
+      `${dead} sockets were taken for dead, ${this.#network.deadly} can have been`,
+    )
+  }
+
   #look(): void {
     const stats = this.#worker?.sink.stats
+    this.#oracle.checkAge()
     this.#tally.trace(() => `queue: ${stats?.queuedRecords} records, ${stats?.queuedBytes} bytes`)
   }
 
@@ -467,6 +494,13 @@ class World {
       }
     }
     return this.#oracle.unfinished(silent)
+  }
+
+  /** A market in which nothing happens costs nobody a socket or a book. */
+  async #standStill(): Promise<void> {
+    if (!this.#calm) return
+    await this.#run(this.#clock.timeUs + STANDSTILL_US, () => false)
+    await this.#recover(RECOVERY_US, false)
   }
 
   /** Where nothing else went wrong, a socket that is replaced in time disturbs nobody. */
@@ -566,8 +600,7 @@ class World {
         const probability = some(random, 0.15, kind === 'wrong-snapshot' ? 0.3 : 0.01)
         if (probability === 0) continue
         const variant = random.chance(0.5) && isHonest ? 'missing' : 'stale'
-        // What crosses may be gone when the snapshot and what came meanwhile are one book. And a
-        // subscription that is never given up is never made anew, on the same socket.
+        // What crosses may be gone when the snapshot and what came meanwhile are one book.
         if (isRest) continue
         this.#exchange.exchange.inject({ kind, probability, count: 5, variant })
       }
@@ -598,6 +631,12 @@ class World {
   #scheduleMore(): void {
     const random = new Random(this.#seed, 'more faults')
     const { exchange } = this.#exchange
+    if (this.#stalls) {
+      // When its rhythm is known, a stream ends without a word.
+      this.#clock.after(random.int(8_000_000, 11_000_000), () => {
+        exchange.inject({ kind: 'stall', probability: 1, count: random.int(1, 3) })
+      })
+    }
     this.#clock.after(random.int(0, 3_000_000), () => {
       if (this.#healed) return
       this.#network.faults = {
