@@ -8,6 +8,7 @@ import { EXIT, ObfeedError } from '../core/errors.ts'
 import { type Adapter, depthOf } from '../exchanges/adapter.ts'
 import { log, logStats } from '../telemetry/log.ts'
 import type { LastPublished } from '../kafka/last-published.ts'
+import { OutageLog } from '../kafka/outage.ts'
 import { kafkaOptions } from './kafka-options.ts'
 import { type Layout, layoutWorkers } from './layout.ts'
 import { renderMetrics } from './metrics.ts'
@@ -19,6 +20,7 @@ import { Stopper } from './signals.ts'
 import type { StatusServer } from './status.ts'
 import { Supervisor } from './supervisor.ts'
 import { summarize } from './summary.ts'
+import { ThrottleLog } from './throttling.ts'
 import { type AgentView, plannedSymbols, readiness } from './view.ts'
 import { formatWorkerArguments } from './worker-arguments.ts'
 
@@ -33,6 +35,7 @@ export interface AgentOptions {
 const READY_CHECK_MS = 100
 const SUMMARY_MS = 60_000
 const RIVALS_MS = 1000
+const OUTAGE_MS = 250
 /** What the topic holds is worth so much of a start at most. */
 const LAST_PUBLISHED_MS = 2000
 /** For workers when the start fails: they have nothing to publish. */
@@ -50,6 +53,8 @@ export async function runAgent(options: AgentOptions): Promise<number> {
 class Agent {
   readonly #options: AgentOptions
   readonly #startedMs = Date.now()
+  readonly #outage: OutageLog
+  readonly #throttling = new ThrottleLog((message) => log.warn(message))
   /** As records carry it. */
   readonly #producer: string
   readonly #supervisor: Supervisor
@@ -62,6 +67,7 @@ class Agent {
   constructor(options: AgentOptions) {
     const { settings } = options
     this.#options = options
+    this.#outage = new OutageLog(settings.brokers, log)
     this.#producer = `${hostname()}/${process.pid}/${options.version}`
     this.#map = readPartitionMap(settings.map)
     this.#layout = layoutWorkers(settings, this.#map.entries.length)
@@ -141,10 +147,12 @@ class Agent {
       version: this.#options.version,
     })
     this.#awaitReady()
-    if (settings.sink === 'kafka') this.#watchRivals()
     this.#timers.push(
       setInterval(() => log.info('running', { ...summarize(this.#view()) }), SUMMARY_MS),
     )
+    if (settings.sink !== 'kafka') return
+    this.#watchRivals()
+    this.#watchOutages()
   }
 
   async #plan(): Promise<WorkerPlan[]> {
@@ -171,12 +179,15 @@ class Agent {
       import('../kafka/last-published.ts'),
     ])
     const client = new KafkaClient(kafkaOptions(settings))
+    const waiting = setInterval(() => {
+      this.#outage.waiting(performance.now(), client.reach.lastError)
+    }, OUTAGE_MS)
     const report = await ensureTopic(client, {
       topic: settings.topic,
       partitions: Math.max(...this.#map.entries.map((entry) => entry.partition)) + 1,
       replicationFactor: settings.replicationFactor,
       manage: settings.manageTopic,
-    })
+    }).finally(() => clearInterval(waiting))
     for (const warning of report.warnings) log.warn(warning)
     if (report.action !== 'kept') {
       log.info(`topic ${report.action}`, {
@@ -201,6 +212,22 @@ class Agent {
       `another agent published to ${topic} ${Math.ceil(rivals[0].silentMs / 1000)} s ago: ` +
         `${found}; going on above its epochs, stop it if it still runs`,
     )
+  }
+
+  #watchOutages(): void {
+    this.#timers.push(setInterval(() => {
+      const now = performance.now()
+      let isWell = true
+      for (const { state, stats } of this.#supervisor.views()) {
+        if (state !== 'running' || stats?.kafka === undefined) continue
+        const { failingMs, lastError } = stats.kafka
+        if (stats.sink.connected && failingMs === 0) continue
+        isWell = false
+        this.#outage.waiting(now, lastError)
+      }
+      if (isWell) this.#outage.well(now)
+      this.#throttling.observe(this.#supervisor.views(), now)
+    }, OUTAGE_MS))
   }
 
   #watchRivals(): void {

@@ -15,7 +15,11 @@ export function kafkaOptions(settings: Settings): KafkaClientOptions {
   return {
     brokers,
     log: quietly((level, message, repeated) =>
-      log[level](message, repeated > 0 ? { repeated } : undefined)
+      // What it means is said in our own words.
+      log[level === 'error' || level === 'warn' ? 'debug' : level](
+        message,
+        repeated > 0 ? { repeated } : undefined,
+      )
     ),
     ...(hasLogin
       ? {

@@ -90,12 +90,15 @@ export class KafkaSink {
 
   get stats(): KafkaStats {
     const { totalMs, lastMs, untilMs } = this.#client.throttling
+    const { failingMs, lastError } = this.#client.reach
     return {
       rivals: this.#watch?.rivals ?? [],
       rivalEpochs: this.#watch?.climbs ?? 0,
       throttledMs: totalMs,
       throttleMs: lastMs,
       isThrottled: untilMs > performance.now(),
+      failingMs,
+      ...(lastError === undefined ? {} : { lastError }),
     }
   }
 

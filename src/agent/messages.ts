@@ -41,6 +41,9 @@ export interface KafkaStats {
   readonly throttledMs: number
   readonly throttleMs: number
   readonly isThrottled: boolean
+  /** How long every try to reach the cluster has failed, ms; 0: none did since something answered. */
+  readonly failingMs: number
+  readonly lastError?: string
 }
 
 export interface WorkerStats {

@@ -185,13 +185,24 @@ function writeSink(out: Exposition, view: AgentView): void {
   for (const { id, stats } of view.workers) {
     out.sample(stats?.kafka?.rivals.length ?? 0, { topic, worker: id })
   }
+  out.family('obfeed_kafka_oldest_seconds', 'gauge', 'Age of the oldest event not acknowledged')
+  for (const { id, stats } of view.workers) {
+    out.sample((stats?.sink.oldestMs ?? 0) / 1000, { worker: id })
+  }
+  out.family(
+    'obfeed_kafka_throttle_seconds_total',
+    'counter',
+    'Time that quotas of the brokers asked to wait',
+  )
+  for (const { id, totals } of view.workers) {
+    out.sample(totals.throttledMs / 1000, { topic, worker: id })
+  }
   const counters = [
     ['obfeed_kafka_records_sent_total', 'Events acknowledged by Kafka', 'sentRecords'],
     ['obfeed_kafka_bytes_sent_total', 'Bytes of events acknowledged by Kafka', 'sentBytes'],
     ['obfeed_kafka_errors_total', 'Kafka requests that failed', 'sinkErrors'],
     ['obfeed_kafka_retries_total', 'Kafka requests that were tried again', 'sinkRetries'],
     ['obfeed_kafka_rival_epochs_total', 'Epochs begun because of another producer', 'rivalEpochs'],
-    ['obfeed_kafka_throttle_ms_total', 'Time a quota of Kafka asked to wait', 'throttledMs'],
   ] as const
   for (const [name, help, key] of counters) {
     out.family(name, 'counter', help)

@@ -47,6 +47,8 @@ export interface Check {
   readonly detail: string
 }
 
+/** Events that wait longer for their acknowledgement are no news any more. */
+const LATE_MS = 5000
 /** Symbols named in a reason at most; the rest is counted. */
 const NAMED_SYMBOLS = 5
 
@@ -62,9 +64,9 @@ export function readiness(view: AgentView): Check[] {
     const up = worker.state === 'running' && worker.stats !== undefined
     checks.push(check(name, up, up ? `pid ${worker.pid}` : `${worker.state}, not reporting`))
     if (up) {
-      const connected = worker.stats?.sink.connected === true
+      const fault = sinkFault(worker.stats)
       checks.push(
-        check(`${view.sink}-${worker.id}`, connected, connected ? 'connected' : 'not connected'),
+        check(`${view.sink}-${worker.id}`, fault === undefined, fault ?? 'connected'),
       )
     }
   }
@@ -75,6 +77,15 @@ export function readiness(view: AgentView): Check[] {
   }
   checks.push(booksCheck(view))
   return checks
+}
+
+/** Undefined: events arrive, and in time. */
+function sinkFault(stats: WorkerStats | undefined): string | undefined {
+  if (stats?.sink.connected !== true) return 'not connected'
+  if (stats.sink.oldestMs <= LATE_MS) return undefined
+  const late = `events are ${Math.floor(stats.sink.oldestMs / 1000)} s late`
+  const { isThrottled = false, throttleMs = 0 } = stats.kafka ?? {}
+  return isThrottled ? `${late}, throttled by the broker ${Math.round(throttleMs)} ms` : late
 }
 
 function booksCheck(view: AgentView): Check {

@@ -10,6 +10,7 @@ import { EXIT, ObfeedError } from '../core/errors.ts'
 import type { Outcome } from '../core/replica.ts'
 import { Replica } from '../core/replica.ts'
 import { KafkaClient } from '../kafka/client.ts'
+import { OutageLog } from '../kafka/outage.ts'
 import type { Position, ReadOptions, TopicRecord } from '../kafka/reader.ts'
 import { readTopic } from '../kafka/reader.ts'
 import { configureLog, log } from '../telemetry/log.ts'
@@ -157,18 +158,15 @@ function read(
   tap: Tap,
   rest: Pick<ReadOptions, 'onRecord' | 'onStart' | 'pace'>,
 ): Promise<void> {
-  let saidMs = -Infinity
+  const outage = new OutageLog(tap.client.brokers, log)
   return readTopic(tap.client, {
     topic: tap.topic,
     partitions: [...new Set(tap.symbols.values())],
     from: tap.from,
     signal: tap.controller.signal,
-    onRetry(error) {
-      const nowMs = performance.now()
-      if (nowMs - saidMs < LINE_MS) return
-      saidMs = nowMs
-      log.warn(`reading is tried again: ${error.message}`)
-    },
+    onRetry: (error) =>
+      outage.waiting(performance.now(), tap.client.reach.lastError ?? error.message),
+    onBack: () => outage.well(performance.now()),
     onUnreadable(partition, offset, reason) {
       log.error(`partition ${partition}: records from offset ${offset} on are left out: ${reason}`)
     },

@@ -1,4 +1,5 @@
 /** Every setting once: its flag, variable, file key, type, default and words for the user. */
+import { isIPv6 } from 'node:net'
 import type { Settings } from './settings.ts'
 
 export type SettingKey = keyof Settings
@@ -87,9 +88,18 @@ function endpoint(text: string, portDefault?: number): string | undefined {
   return `${match[1]}:${port}`
 }
 
+/** Blanks around a broker, an empty place and a second mention mean nothing. */
 function brokers(text: string): readonly string[] | undefined {
-  const list = text.split(',').map((part) => endpoint(part.trim(), 9092))
-  return list.every((broker) => broker !== undefined) ? list : undefined
+  const parts = text.split(',').map((part) => part.trim()).filter((part) => part !== '')
+  const list = parts.map(broker)
+  if (list.length === 0 || list.includes(undefined)) return undefined
+  return [...new Set(list as string[])]
+}
+
+function broker(text: string): string | undefined {
+  const found = endpoint(text, 9092)
+  const address = /^\[(.*)\]/.exec(found ?? '')?.[1]
+  return address === undefined || isIPv6(address) ? found : undefined
 }
 
 /** Linux numbers its CPUs below this. */
@@ -194,7 +204,7 @@ export const OPTIONS: readonly Option[] = [
     placeholder: 'HOST:PORT,...',
     description: 'Kafka brokers to begin with',
     default: 'localhost:9092',
-    expected: 'HOST:PORT, several with commas between',
+    expected: 'HOST:PORT, several with commas between, IPv6 in brackets: [::1]:9092',
     file: ['string', 'array'],
     parse: brokers,
   }),

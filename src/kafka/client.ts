@@ -6,11 +6,13 @@ import type { Socket } from 'node:net'
 import tls from 'node:tls'
 import { compress, decompress } from './codecs.ts'
 import { listenTo, repairKafkajs } from './kafkajs-internals.ts'
+import { Reach } from './reach.ts'
+import type { Address } from './reach.ts'
 
 export type KafkaLog = (level: 'error' | 'warn' | 'info' | 'debug', message: string) => void
 
 export interface KafkaClientOptions {
-  /** `host:port`, at least one. IPv6 literals are not understood by kafkajs. */
+  /** `host:port` or `[v6]:port`, at least one. */
   readonly brokers: readonly string[]
   readonly clientId?: string
   /** Where the client library's messages go; by default nowhere. Never stdout. */
@@ -21,6 +23,8 @@ export interface KafkaClientOptions {
   readonly tls?: boolean
   /** A socket with an unanswered request and nothing read for so long is dead. */
   readonly stallTimeoutMs?: number
+  /** How names become addresses; the runtime's way when absent. */
+  readonly lookup?: net.LookupFunction
 }
 
 /** How a broker's quota holds a client back. */
@@ -49,6 +53,10 @@ export const REQUEST_TIMEOUT_MS = 15_000
 /** How long a broker may wait for its replicas; less than the stall limit. */
 export const ACK_TIMEOUT_MS = 5_000
 const STALL_TIMEOUT_MS = 10_000
+/** Below `CONNECTION_TIMEOUT_MS`, so that the reason is known when kafkajs gives up. */
+const CONNECT_TIMEOUT_MS = 9_500
+/** How long one of several seeds may take to answer; slow links need three round trips. */
+const SEED_TIMEOUT_MS = 5_000
 const KEEP_ALIVE_MS = 15_000
 
 /**
@@ -92,6 +100,7 @@ export interface Session {
 export class KafkaClient {
   readonly brokers: readonly string[]
   readonly clientId: string
+  readonly reach: Reach
   /** Every producer identity the cluster gave to a session of this client. */
   readonly producerIds: Set<number> = new Set()
   readonly throttling: Throttling = { totalMs: 0, lastMs: 0, untilMs: -Infinity }
@@ -99,6 +108,9 @@ export class KafkaClient {
   readonly #stallTimeoutMs: number
   readonly #sasl: KafkaLogin | undefined
   readonly #tls: boolean
+  readonly #lookup: net.LookupFunction | undefined
+  /** By the name under which kafkajs knows the host of a seed. */
+  readonly #hostOf = new Map<string, string>()
 
   constructor(options: KafkaClientOptions) {
     repairKafkajs()
@@ -109,6 +121,15 @@ export class KafkaClient {
     this.#tls = options.tls ?? false
     this.#log = options.log ?? (() => {})
     this.#stallTimeoutMs = options.stallTimeoutMs ?? STALL_TIMEOUT_MS
+    this.#lookup = options.lookup
+    const timeoutMs = Math.min(this.#stallTimeoutMs, SEED_TIMEOUT_MS)
+    this.reach = new Reach(
+      options.brokers,
+      (address, opened) => this.#connect(address, this.#tls, opened),
+      timeoutMs,
+    )
+    // kafkajs splits a broker's name at its colons.
+    for (const { host } of this.reach.seeds) this.#hostOf.set(host.replaceAll(':', '_'), host)
   }
 
   /** TLS and login as kafkajs takes them. */
@@ -118,8 +139,18 @@ export class KafkaClient {
   }
 
   /** Where a connection to the cluster begins, as kafkajs takes it. */
-  get bootstrap(): string[] {
-    return [...this.brokers]
+  get bootstrap(): () => Promise<string[]> {
+    return async () => {
+      const { host, port } = await this.reach.choose()
+      return [`${host.replaceAll(':', '_')}:${port}`]
+    }
+  }
+
+  #connect({ host, port }: Address, isTls: boolean, opened: () => void): Socket {
+    const where = { host, port, ...(this.#lookup === undefined ? {} : { lookup: this.#lookup }) }
+    return isTls
+      ? tls.connect({ ...where, ...(net.isIP(host) ? {} : { servername: host }) }, opened)
+      : net.connect(where, opened)
   }
 
   session(retry: RetryPolicy): Session {
@@ -128,13 +159,16 @@ export class KafkaClient {
     const stallTimeoutMs = this.#stallTimeoutMs
     const socketFactory: ISocketFactory = ({ host, port, ssl, onConnect }) => {
       if (ended) throw new Error('session ended')
-      const socket = ssl
-        ? tls.connect({ host, port, ...(net.isIP(host) ? {} : { servername: host }) }, onConnect)
-        : net.connect({ host, port }, onConnect)
+      const address = { host: this.#hostOf.get(host) ?? host, port }
+      const socket = this.#connect(address, Boolean(ssl), onConnect)
       socket.setNoDelay(true)
       socket.setKeepAlive(true, KEEP_ALIVE_MS)
       sockets.add(socket)
-      socket.on('error', () => {}) // kafkajs detaches from a dead socket
+      // Also because kafkajs detaches from a dead socket.
+      socket.on('error', (error) => {
+        if (!ended) this.reach.failed(address, error.message)
+      })
+      socket.on('data', () => this.reach.answered(address))
       socket.once('close', () => sockets.delete(socket))
       watchForStall(socket, stallTimeoutMs)
       return socket
@@ -234,7 +268,15 @@ function watchForStall(socket: Socket, stallTimeoutMs: number): void {
     }
   })
 
+  const openBy = performance.now() + Math.min(stallTimeoutMs, CONNECT_TIMEOUT_MS)
   const timer = setInterval(() => {
+    if (socket.connecting && performance.now() > openBy) {
+      clearInterval(timer)
+      socket.destroy(
+        new Error(`no connection within ${Math.min(stallTimeoutMs, CONNECT_TIMEOUT_MS)} ms`),
+      )
+      return
+    }
     if (unanswered === 0 || performance.now() - lastProgress < stallTimeoutMs) return
     clearInterval(timer)
     socket.destroy(new Error(`no answer for ${stallTimeoutMs} ms`))

@@ -60,9 +60,22 @@ export function authorisationError(
 }
 
 export function unavailableError(client: KafkaClient, cause: unknown): ObfeedError {
+  const advertised = client.reach.unreachableAdvertised()
+  if (advertised !== undefined) {
+    return new ObfeedError(
+      'E_UNAVAILABLE',
+      `Kafka answers at ${
+        client.brokers.join(', ')
+      }, but names addresses for its brokers that this ` +
+        `host cannot reach: ${advertised}; expected addresses that work from here; set ` +
+        'advertised.listeners on those brokers, or make their names resolve on this host',
+      { scope: 'agent', exitCode: EXIT.unavailable, cause },
+    )
+  }
   return new ObfeedError(
     'E_UNAVAILABLE',
-    `no Kafka broker answers at ${client.brokers.join(', ')} (${describeFailure(cause)}); ` +
+    `no Kafka broker answers at ${client.brokers.join(', ')} ` +
+      `(${client.reach.reasons() ?? describeFailure(cause)}); ` +
       'expected at least one that does; start Kafka, or name others with --brokers HOST:PORT,...',
     { scope: 'agent', exitCode: EXIT.unavailable, cause },
   )

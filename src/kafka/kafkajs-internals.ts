@@ -55,7 +55,7 @@ export interface Cluster {
 export interface ClusterOptions extends Pick<KafkaConfig, 'ssl' | 'sasl'> {
   readonly logger: Logger
   readonly socketFactory: ISocketFactory
-  readonly brokers: string[]
+  readonly brokers: () => Promise<string[]>
   readonly clientId: string
   readonly connectionTimeout: number
   readonly requestTimeout: number

@@ -37,7 +37,7 @@ const HARD_LIMIT = 2
 const LOW_WATER = 0.5
 
 export class Publisher implements Sink {
-  readonly stats: SinkStats = newSinkStats()
+  readonly #stats: SinkStats = newSinkStats()
   readonly #options: PublisherOptions
   readonly #environment: Environment
   readonly #wire: Wire
@@ -76,7 +76,7 @@ export class Publisher implements Sink {
       settled: () => this.#settled(),
       unavailable: (error) => this.#unavailable(error),
     }
-    this.#backlog = new Backlog(this.stats, RECORD_OVERHEAD, this.#lanes, {
+    this.#backlog = new Backlog(this.#stats, RECORD_OVERHEAD, this.#lanes, {
       dropped: (stream, events) => this.#dropped(stream, events),
       canResume: (stream) => this.#canResume(stream),
       writable: (stream) => this.#events?.writable(stream),
@@ -86,6 +86,14 @@ export class Publisher implements Sink {
       leadersRead: (leaders) => this.#leadersRead(leaders),
       leadersFailed: (error) => this.#leadersFailed(error),
     })
+  }
+
+  /** Brought up to date by reading it; the same object every time. */
+  get stats(): SinkStats {
+    let oldestMs = Infinity
+    for (const lane of this.#lanes) oldestMs = Math.min(oldestMs, lane.oldestPushedMs)
+    this.#stats.oldestMs = oldestMs === Infinity ? 0 : this.#environment.monotonicMs() - oldestMs
+    return this.#stats
   }
 
   /**
@@ -142,7 +150,7 @@ export class Publisher implements Sink {
   async close(): Promise<void> {
     if (this.#closed) return
     this.#closed = true
-    this.stats.connected = false
+    this.#stats.connected = false
     this.#patrol?.cancel()
     this.#leaders.close()
     this.#flushes.fail()
@@ -176,13 +184,13 @@ export class Publisher implements Sink {
   #stored(lane: Lane): void {
     const piece = lane.inFlight
     if (piece === undefined) return
-    countSent(this.stats, piece, this.#environment.monotonicMs())
+    countSent(this.#stats, piece, this.#environment.monotonicMs())
     this.#backlog.release(lane)
   }
 
   #lost(lanes: readonly Lane[], error: Error): void {
-    this.stats.errors += 1
-    this.stats.retries += 1
+    this.#stats.errors += 1
+    this.#stats.retries += 1
     this.#backlog.lose(lanes)
     this.#judge(error)
     this.#leaders.readSoon()
@@ -197,8 +205,8 @@ export class Publisher implements Sink {
   }
 
   #unavailable(error: Error): void {
-    this.stats.errors += 1
-    this.stats.retries += 1
+    this.#stats.errors += 1
+    this.#stats.retries += 1
     if (this.#starting !== undefined) this.#starting.lastError = error
     this.#judge(error)
     this.#updateConnected()
@@ -247,7 +255,7 @@ export class Publisher implements Sink {
       this.#fail(
         new ObfeedError(
           'E_OVERFLOW',
-          `${this.stats.queuedRecords} events wait for Kafka; expected at most ${queueBytesMax} ` +
+          `${this.#stats.queuedRecords} events wait for Kafka; expected at most ${queueBytesMax} ` +
             'bytes of them; check the cluster and the link to it, or use --when-full conflate',
           { scope: 'agent', exitCode: EXIT.temporary },
         ),
@@ -268,7 +276,7 @@ export class Publisher implements Sink {
       this.#flushes.check(this.#backlog.lostRecords)
       if (
         this.#patrol === undefined &&
-        (this.stats.queuedRecords > 0 || this.#backlog.blockedCount > 0)
+        (this.#stats.queuedRecords > 0 || this.#backlog.blockedCount > 0)
       ) {
         this.#startPatrol()
       }
@@ -293,7 +301,7 @@ export class Publisher implements Sink {
   // ---- leaders
 
   #leadersFailed(error: Error): void {
-    this.stats.errors += 1
+    this.#stats.errors += 1
     if (this.#starting !== undefined) this.#starting.lastError = error
     this.#judge(error)
   }
@@ -355,7 +363,7 @@ export class Publisher implements Sink {
       this.#lanes.every((lane) =>
         lane.nextLeader >= 0 && this.#groups.get(lane.leader)?.isHealthy === true
       )
-    this.stats.connected = connected
+    this.#stats.connected = connected
     if (connected) this.#starting?.resolve()
   }
 }

@@ -78,6 +78,12 @@ export class RecordQueue {
     return this.#tail === this.#head ? Infinity : this.#serial[this.#head]
   }
 
+  /** When the oldest unsettled record came; `Infinity` when there is none. */
+  get oldestPushedMs(): number {
+    if (this.inFlight !== undefined) return this.inFlight.pushedMs[0]
+    return this.#tail === this.#head ? Infinity : this.#pushedMs[this.#head]
+  }
+
   /** A stream with a queued record, `invalid` events apart, that came before `pushedMs`; else -1. */
   streamOlderThan(pushedMs: number): number {
     for (let row = this.#head; row < this.#tail && this.#pushedMs[row] < pushedMs; row++) {

@@ -32,6 +32,8 @@ export interface SinkStats {
   /** Now in the queue. */
   queuedRecords: number
   queuedBytes: number
+  /** Since the oldest event that is not acknowledged was handed over, ms; 0: there is none. */
+  oldestMs: number
   sentRecords: number
   sentBytes: number
   droppedRecords: number

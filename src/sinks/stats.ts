@@ -8,6 +8,7 @@ export function newSinkStats(): SinkStats {
     connected: false,
     queuedRecords: 0,
     queuedBytes: 0,
+    oldestMs: 0,
     sentRecords: 0,
     sentBytes: 0,
     droppedRecords: 0,

@@ -59,6 +59,7 @@ export function statsOf(
       connected: true,
       queuedRecords: 4,
       queuedBytes: 40,
+      oldestMs: 0,
       sentRecords: 50,
       sentBytes: 500,
       droppedRecords: 0,

@@ -102,7 +102,7 @@ describe('resolveSettings', () => {
       engine: 'ccxt',
       map: '/x/map.json',
       sink: 'stdout',
-      brokers: 'a:1,b',
+      brokers: ' a:1, b ,,a:1,[::1]:9092,',
       topic: '{exchange}.books',
       replicationFactor: '3',
       manageTopic: 'false',
@@ -144,7 +144,7 @@ describe('resolveSettings', () => {
     assert.deepEqual(resolveSettings({ flags, env: password }).settings, byEnv)
     assert.deepEqual(resolveSettings({ flags: {}, env: {}, file: file(members) }).settings, byEnv)
     assert.deepEqual(byEnv.cpus, [0, 1, 2, 7])
-    assert.deepEqual(byEnv.brokers, ['a:1', 'b:9092'])
+    assert.deepEqual(byEnv.brokers, ['a:1', 'b:9092', '[::1]:9092'])
     assert.deepEqual([byEnv.depth, byEnv.snapshotIntervalMs, byEnv.queueAgeMsMax], [0, 500, 1250])
     assert.deepEqual([byEnv.topic, byEnv.manageTopic], ['kraken.books', false])
   })
@@ -241,8 +241,15 @@ describe('resolveSettings', () => {
   const wrong: readonly [flag: string, value: string, expected: string][] = [
     ['exchange', 'Coin base', 'an exchange id in lower case such as coinbase'],
     ['sink', 'kafak', 'one of kafka, stdout; did you mean kafka?'],
-    ['brokers', 'a:1,b:x', 'HOST:PORT, several with commas between'],
-    ['brokers', 'a:70000', 'HOST:PORT, several with commas between'],
+    ['brokers', 'a:1,b:x', 'HOST:PORT, several with commas between, IPv6 in brackets: [::1]:9092'],
+    ['brokers', '::1:9092', 'HOST:PORT, several with commas between, IPv6 in brackets: [::1]:9092'],
+    [
+      'brokers',
+      '[dead:beef]:1',
+      'HOST:PORT, several with commas between, IPv6 in brackets: [::1]:9092',
+    ],
+    ['brokers', ' , ', 'HOST:PORT'],
+    ['brokers', 'a:70000', 'HOST:PORT, several with commas between, IPv6 in brackets: [::1]:9092'],
     ['topic', 'a b', 'a Kafka topic name: 1 to 249 letters, digits, ".", "_" or "-"'],
     ['replication-factor', '0', 'an integer from 1 to 100, or auto'],
     ['depth', '0', 'an integer from 1 to 1000000, or full'],
@@ -322,7 +329,8 @@ describe('resolveSettings', () => {
       'o.json:3:3: "zzz" is no setting; `obfeed run --help` lists them',
       'o.json:4:12: "depth" was true, expected an integer from 1 to 1000000, or full',
       'o.json:5:11: "sink" was "kafak", expected one of kafka, stdout; did you mean kafka?',
-      'o.json:6:14: "brokers" was a list, expected HOST:PORT, several with commas between',
+      'o.json:6:14: "brokers" was a list, expected HOST:PORT, several with commas between, IPv6 in ' +
+      'brackets: [::1]:9092',
       'o.json:7:14: "publish" was null, expected one of delta, book',
       'o.json:8:20: "kafkaPassword" does not fit, expected a password',
     ])

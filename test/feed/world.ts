@@ -185,6 +185,7 @@ export class FakeSink implements Sink {
     connected: true,
     queuedRecords: 0,
     queuedBytes: 0,
+    oldestMs: 0,
     sentRecords: 0,
     sentBytes: 0,
     droppedRecords: 0,
