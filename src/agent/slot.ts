@@ -1,6 +1,7 @@
 /** One place for a worker: what outlives its processes. */
 import type { WorkerPlan } from '../config/plan.ts'
 import { EpochFloor } from './epochs.ts'
+import type { BookStats } from '../feed/stats.ts'
 import type { WorkerStats } from './messages.ts'
 import type { WorkerProcess } from './process.ts'
 import type { RestartHistory } from './restarts.ts'
@@ -34,6 +35,8 @@ export class WorkerSlot {
   heartbeatWallMs = 0
   readonly epochs: EpochFloor = new EpochFloor()
   stats: WorkerStats | undefined = undefined
+  /** Its books as they were reported last, also of a life that is over. */
+  books: readonly BookStats[] = []
   /** What its last `fatal` said. */
   fatal: { readonly scope: string; readonly message: string } | undefined = undefined
   readonly restarts: Record<string, number> = {}
@@ -48,6 +51,7 @@ export class WorkerSlot {
 
   received(stats: WorkerStats): void {
     this.stats = stats
+    this.books = stats.feed.books
     this.epochs.reported(stats.feed.epochMax)
     this.everServed ||= stats.sink.connected &&
       stats.feed.books.some((book) => book.state === 'live')

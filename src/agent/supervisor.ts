@@ -7,6 +7,7 @@ import type { LastPublished } from '../kafka/last-published.ts'
 import { LineForwarder } from './lines.ts'
 import type { FromWorker } from './messages.ts'
 import { type Death, type WorkerOutput, WorkerProcess } from './process.ts'
+import { publishedBeforeWorker } from './published.ts'
 import { HeartbeatWatch, RESTART_POLICY, RestartHistory, type RestartPolicy } from './restarts.ts'
 import { type Command, pinnedCommand } from './runtime.ts'
 import { type WorkerSeat, WorkerSlot } from './slot.ts'
@@ -173,11 +174,12 @@ export class Supervisor {
 
   #sendPlan(slot: WorkerSlot): void {
     if (slot.plan === undefined || this.#settings === undefined) return
-    const published: Record<string, LastPublished> = {}
-    for (const { symbol } of slot.plan.connections.flat()) {
-      const last = this.#published.get(symbol)
-      if (last !== undefined) published[symbol] = last
-    }
+    const published = publishedBeforeWorker(
+      slot.plan.connections.flat().map(({ symbol }) => symbol),
+      this.#published,
+      slot.books,
+      Date.now(),
+    )
     slot.process?.send({
       type: 'plan',
       settings: this.#settings,

@@ -12,6 +12,10 @@ export interface BookStats {
   reason?: InvalidReason
   epoch: number
   seq: number
+  /** The exchange's sequence of the last book that was published, text beyond 2^53. */
+  nonce?: number | string
+  /** Exchange time of that book, ms. */
+  timestampMs?: number
   /** Published deltas and snapshots since start. */
   updates: number
   /** Times the book was lost, by reason, since start. */

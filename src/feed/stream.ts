@@ -361,6 +361,10 @@ export class SymbolStream {
     else if (this.state === 'live') delete stats.reason
     stats.epoch = this.#hasPublished ? this.epoch : 0
     stats.seq = this.seq
+    const { nonce, nonceText, timestampMs } = this.#published
+    if (nonceText !== undefined) stats.nonce = nonceText
+    else if (nonce >= 0) stats.nonce = nonce
+    if (timestampMs >= 0) stats.timestampMs = timestampMs
     stats.lastUpdateMs = Math.floor(this.#stamp.receivedUs / 1000)
     stats.bidLevels = this.book.bidCount
     stats.askLevels = this.book.askCount
