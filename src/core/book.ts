@@ -33,8 +33,8 @@ class Difference implements ViewDifference {
 export class Book {
   readonly priceDecimals: number
   readonly sizeDecimals: number
-  /** Levels a side in the view; Infinity = all. */
-  readonly depth: number
+  /** Levels a side in the view; Infinity = all. See `see`. */
+  depth: number
   /** Levels a side in the whole book at most; no less than `depth`. */
   readonly kept: number
   readonly bids: Side
@@ -67,6 +67,17 @@ export class Book {
     const bids = this.bids.horizon === -Infinity ? Infinity : this.bids.count
     const asks = this.asks.horizon === -Infinity ? Infinity : this.asks.count
     return Math.min(bids, asks)
+  }
+
+  /**
+   * From now on the view is the best `depth` levels a side; no more than `kept`. What enters or
+   * leaves it by that is in no `difference`.
+   */
+  see(depth: number): void {
+    if (depth === this.depth) return
+    this.depth = depth
+    this.bids.see(depth)
+    this.asks.see(depth)
   }
 
   clear(): void {

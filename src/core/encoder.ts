@@ -67,7 +67,7 @@ export class EventEncoder {
   private readonly received: PatchedNumber = new PatchedNumber()
   private readonly published: PatchedNumber = new PatchedNumber()
 
-  /** `depth` 0 or Infinity: the whole book. */
+  /** `depth`: what snapshots claim until `claim` is called; 0 or Infinity: the whole book. */
   constructor(
     exchange: string,
     symbol: string,
@@ -85,7 +85,7 @@ export class EventEncoder {
     this.invalidHead = head('invalid')
     this.heartbeatHead = head('heartbeat')
     const full = depth === 0 || depth === Infinity
-    this.levels = new LevelWriter(book, full ? Infinity : depth, slab)
+    this.levels = new LevelWriter(book, slab)
     this.proof = proof
     this.claimed = full ? 0 : depth
     this.snapshotTail = this.tail()

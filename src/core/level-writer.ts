@@ -20,24 +20,21 @@ const CLOSE = 93
 export class LevelWriter {
   private readonly book: Book
   private readonly slab: Slab
-  private readonly depth: number
   private readonly levelBytesMax: number
 
-  /** `depth` Infinity: the view is the whole book. */
-  constructor(book: Book, depth: number, slab: Slab) {
+  constructor(book: Book, slab: Slab) {
     this.book = book
-    this.depth = depth
     this.slab = slab
     this.levelBytesMax = scaledBytesMax(book.priceDecimals) + scaledBytesMax(book.sizeDecimals) + 4
   }
 
   /** Levels in the view, of both sides. */
   count(): number {
-    return this.bidCount() + Math.min(this.book.asks.count, this.depth)
+    return this.bidCount() + Math.min(this.book.asks.count, this.book.depth)
   }
 
   bidCount(): number {
-    return Math.min(this.book.bids.count, this.depth)
+    return Math.min(this.book.bids.count, this.book.depth)
   }
 
   /** Writes `[price,size]` pairs with commas between; leaves room for what follows. */

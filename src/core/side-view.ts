@@ -27,7 +27,7 @@ export class SideView {
 
   private readonly tree: LevelTree
   private readonly sign: number
-  private readonly depth: number
+  private depth: number
   private readonly wide: WideTable
   private edgeLeaf = 0
   private edgeAt = 0
@@ -43,6 +43,12 @@ export class SideView {
   clear(): void {
     this.edge = -Infinity
     this.difference.count = 0
+  }
+
+  /** Shows so many levels from now on; `difference` stays what it is. */
+  see(depth: number): void {
+    this.depth = depth
+    this.findEdge()
   }
 
   /** Where the worst level of the view stands now. */

@@ -41,6 +41,11 @@ export class Side extends LevelTree {
     this.horizon = price === price ? this.sign * price : -Infinity
   }
 
+  /** The view is the best `depth` levels from now on. */
+  see(depth: number): void {
+    this.view.see(depth)
+  }
+
   /** Applies this side's part of a frame and works out `difference`. */
   apply(changes: LevelChanges): void {
     const count = changes.count

@@ -94,8 +94,6 @@ export class SymbolStream {
   readonly #books: boolean
   /** Levels a side that were asked for; 0 = full. */
   readonly #depth: number
-  /** What the last snapshot claimed of them. */
-  #claimed = 0
   /** Of the latest whole book. */
   #certainAtFirst = Infinity
   readonly #mayNeedParts: boolean
@@ -207,7 +205,11 @@ export class SymbolStream {
     }
     if (!this.#isSound(changes)) return 'wrong'
     this.#certainAtFirst = this.book.certainDepth
-    if (this.book.difference.isEmpty) return 'same'
+    if (this.book.difference.isEmpty) {
+      this.#publish(changes)
+      this.#deepened()
+      return 'same'
+    }
     this.suspect('stale')
     this.state = 'live'
     if (!this.suspended) this.#begin(changes.receivedUs)
@@ -239,23 +241,37 @@ export class SymbolStream {
       return this.#unusable(error)
     }
     this.#certainAtFirst = this.book.certainDepth
-    return this.#changed(changes)
+    if (!this.#changed(changes)) return false
+    this.#deepened()
+    return true
+  }
+
+  #changed(changes: LevelChanges): boolean {
+    if (!this.#isSound(changes)) return false
+    this.#publish(changes)
+    return true
   }
 
   /** Publishes the book's difference. */
-  #changed(changes: LevelChanges): boolean {
-    if (!this.#isSound(changes)) return false
+  #publish(changes: LevelChanges): void {
     // While the sink has no room the book is kept current, silently.
-    if (this.suspended || this.book.difference.isEmpty) return true
+    if (this.suspended) return
+    const fallsShort = this.#fallsShort()
+    if (this.book.difference.isEmpty && !fallsShort) return
     const seq = this.seq + 1
-    if (this.#books) {
+    if (fallsShort) {
+      // Consumers take what is missing in the view for deleted: they must know in this very moment
+      // that it is not, and hold nothing that is not certain.
+      this.#claim(this.#claimable())
+      this.#checkpointAtMs = Infinity
+      this.#pushSnapshot(seq, changes.receivedUs)
+    } else if (this.#books) {
       this.#pushSnapshot(seq, changes.receivedUs)
     } else {
       this.#encoder.delta(this.epoch, seq, this.#stamp, this.#outlet.environment.nowUs())
       this.#push(KIND_DELTA, seq, Math.floor(changes.receivedUs / 1000))
     }
     this.stats.updates++
-    return true
   }
 
   /** Says so, and why, when the book that a frame left behind cannot be the exchange's. */
@@ -333,12 +349,17 @@ export class SymbolStream {
     }
     if (this.suspended) return false
     if (this.#running) {
-      // Consumers take all that is missing in the view for deleted: they must know that it is not.
-      if (this.#certainDepth() < this.#claimed) this.#checkpointAtMs = nowMs
       if (this.#checkpointAtMs === Infinity) this.#planCheckpoint(nowMs, 0.5 + 0.5 * this.#random())
       if (mayCheckpoint && nowMs >= this.#checkpointAtMs) {
         this.#planCheckpoint(nowMs, 0.9 + 0.1 * this.#random())
-        this.#pushSnapshot(this.seq, this.#outlet.environment.nowUs())
+        const claimable = this.#claimable()
+        const isMore = claimable > this.book.depth
+        if (isMore) {
+          this.#claim(claimable)
+          this.stats.updates++
+        }
+        // With more levels than consumers have it is no checkpoint.
+        this.#pushSnapshot(isMore ? this.seq + 1 : this.seq, this.#outlet.environment.nowUs())
         return true
       }
     }
@@ -381,10 +402,28 @@ export class SymbolStream {
     return this.state === 'live' ? this.#stamp : this.#published
   }
 
-  /** Levels a side that can be vouched for; Infinity: the whole book. */
-  #certainDepth(): number {
+  /** The view, which is what consumers were promised, has levels that are not certain. */
+  #fallsShort(): boolean {
+    return this.book.certainDepth < this.book.depth
+  }
+
+  /** Levels a side that can be promised for a while; Infinity: the whole book. */
+  #claimable(): number {
     const certain = this.book.certainDepth
-    return this.#depth === 0 ? certain : Math.min(this.#depth, certain)
+    const wanted = this.#depth === 0 ? Infinity : this.#depth
+    // Once it falls short it will fall further: some room, so that not every level is announced.
+    return certain < wanted ? Math.max(1, Math.floor(certain * 0.9)) : wanted
+  }
+
+  /** Snapshots promise so many levels a side, and nothing beyond them is published. */
+  #claim(depth: number): void {
+    this.book.see(depth)
+    this.#encoder.claim(depth === Infinity ? 0 : depth)
+  }
+
+  /** More may be known now than consumers were promised: they get it with the next tick. */
+  #deepened(): void {
+    if (this.#running && this.#claimable() > this.book.depth) this.#checkpointAtMs = -Infinity
   }
 
   /** Half of the levels that were known beyond the view are gone: time for a newer snapshot. */
@@ -423,6 +462,7 @@ export class SymbolStream {
     this.#running = true
     this.#hasPublished = true
     this.#checkpointAtMs = Infinity
+    this.#claim(this.#claimable())
     this.#pushSnapshot(0, atUs)
     this.stats.updates++
   }
@@ -450,11 +490,6 @@ export class SymbolStream {
   #pushSnapshot(seq: number, atUs: number): void {
     const encoder = this.#encoder
     const environment = this.#outlet.environment
-    const certain = this.#certainDepth()
-    // Once it falls short it will fall further: some room, so that not every level is announced.
-    const wanted = this.#depth === 0 ? Infinity : this.#depth
-    this.#claimed = certain < wanted ? Math.max(1, Math.floor(certain * 0.9)) : certain
-    encoder.claim(this.#claimed === Infinity ? 0 : this.#claimed)
     const timestampMs = Math.floor(atUs / 1000)
     const parts = this.#mayNeedParts ? encoder.partsNeeded(PART_BYTES_MAX) : 1
     if (parts === 1) {

@@ -114,6 +114,35 @@ describe('a book that is not whole', () => {
     assert.equal(book.certainDepth, Infinity, 'the next snapshot was a whole one')
   })
 
+  test('a view that changes its depth in mid run shows just that many of the best levels', () => {
+    const random = seeded(17)
+    const book = new Book(2, 4, Infinity)
+    const consumer = new Consumer(book)
+    const known = new Known(Infinity)
+    const changes = new LevelChanges(4)
+    const frame = (count: number): void => {
+      const levels = Array.from({ length: count }, () => randomLevel(random, 150))
+      changes.reset()
+      for (const level of levels) pushText(changes, book, ...level)
+      known.apply(levels)
+    }
+    frame(300)
+    book.load(changes)
+    consumer.load()
+    for (let i = 0; i < 5000; i++) {
+      if (random() < 0.05) {
+        const depth = random() < 0.1 ? Infinity : 1 + Math.floor(random() * 120)
+        book.see(depth)
+        assert.equal(book.depth, depth)
+        consumer.load()
+      }
+      frame(1 + Math.floor(random() * 6))
+      book.apply(changes)
+      consumer.apply()
+      assertSame(book, known, consumer, book.depth)
+    }
+  })
+
   test('replaced without a new beginning: the difference is what the view sees', () => {
     const depth = 5
     const random = seeded(3)

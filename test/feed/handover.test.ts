@@ -436,7 +436,9 @@ describe('a planned replacement of the socket', () => {
     world.pass(2000, 0, 1)
     assert.equal(world.socket(0).terminated, true)
     world.frame(1, { t: 'u', b: [[10, 0]], a: [[13, 1], [11, 0]] })
-    assert.deepEqual(world.sink.take(), [FIRST, 'delta 1.1 [[10,0]][[11,0]]'])
+    // Of asks all that is known are two: what lies beyond is not said, and no two are promised.
+    assert.equal(world.sink.records.at(-1)?.value.depth, 1)
+    assert.deepEqual(world.sink.take(), [FIRST, 'snapshot 1.1 [[9,2]][[12,2]]'])
   })
 })
 
@@ -506,12 +508,19 @@ describe('a book that is known in part', () => {
     const world = new World(1)
     world.frame(0, { t: 's', b: [[10, 1], [9, 1], [8, 1]], a: [[11, 1]], horizon: [8, null] })
     assert.equal(world.sink.records[0].value.depth, 2)
-    world.sink.records = []
-    world.frame(0, { t: 'u', b: [[10, 0], [9, 0]] })
+    assert.deepEqual(world.sink.take(), ['snapshot 1.0 [[10,1],[9,1]][[11,1]]'])
+    world.frame(0, { t: 'u', b: [[10, 0]] })
+    assert.deepEqual(world.sink.take(), ['delta 1.1 [[10,0],[8,1]][]'])
+    world.frame(0, { t: 'u', b: [[9, 0]] })
+    assert.equal(world.sink.records[0].value.depth, 1)
+    assert.deepEqual(world.sink.take(), ['snapshot 1.2 [[8,1]][[11,1]]'])
+    world.frame(0, { t: 'u', b: [[7, 1]], a: [[12, 1]] })
+    assert.deepEqual(world.sink.take(), [], 'what is not promised is not said')
+    world.frame(0, { t: 'f', b: [[8, 1], [7, 1]], a: [[11, 1], [12, 1]] })
+    assert.deepEqual(world.sink.take(), [])
     world.environment.advance(200)
-    const [delta, checkpoint] = world.sink.records.map(({ value }) => value)
-    assert.deepEqual([delta.type, delta.bids], ['delta', [[10, 0], [9, 0], [8, 1]]])
-    assert.deepEqual([checkpoint.type, checkpoint.seq, checkpoint.depth], ['snapshot', 1, 1])
+    assert.equal(world.sink.records[0].value.depth, 2)
+    assert.deepEqual(world.sink.take(), ['snapshot 1.3 [[8,1],[7,1]][[11,1],[12,1]]'])
   })
 
   test('a full book says so, too, but not anew for every level that goes', () => {
@@ -525,7 +534,6 @@ describe('a book that is known in part', () => {
     assert.ok(first <= 100, `${first}`)
     for (let i = 0; i < 20; i++) {
       world.frame(0, { t: 'u', b: [[200 - i, 0]] })
-      world.environment.advance(200)
       assert.ok(claims().at(-1) <= 99 - i, 'more is claimed than is certain')
     }
     assert.ok(claims().length <= 4, `${claims()}`)

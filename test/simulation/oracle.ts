@@ -48,6 +48,8 @@ interface EpochAccount {
   /** Where that one came from. */
   source: Source | undefined
   timestamp: number
+  /** What its last snapshot claims, 0 = all; -1: none was stored. */
+  depth: number
   /** Highest seq stored. */
   last: number
   /** Its `invalid` was stored. */
@@ -270,9 +272,14 @@ export class Oracle implements NetworkObserver {
         this.#tally.violation(`${what}: stored twice`)
       }
     }
+    const claimed = run.depth
+    if (type === 'snapshot') run.depth = event.depth
     if (type === 'snapshot' && run.seen.has(seq)) {
       if (seq !== run.last && !broken) {
         this.#tally.violation(`${what}: a checkpoint repeats the last seq, which is ${run.last}`)
+      }
+      if (event.depth !== claimed && !broken) {
+        this.#tally.violation(`${what}: a checkpoint claims ${event.depth} levels, not ${claimed}`)
       }
       return
     }
@@ -281,7 +288,8 @@ export class Oracle implements NetworkObserver {
     }
     if (!first && !broken) {
       if (seq !== run.last + 1) this.#tally.violation(`${what}: follows seq ${run.last}`)
-      if (type === 'snapshot' && this.#options.publish === 'delta') {
+      const repeats = event.depth === claimed && this.#options.publish === 'delta'
+      if (type === 'snapshot' && repeats) {
         this.#tally.violation(`${what}: a second snapshot that is no checkpoint`)
       }
     }
@@ -298,6 +306,7 @@ export class Oracle implements NetworkObserver {
         version: -1,
         source: undefined,
         timestamp: -1,
+        depth: -1,
         last: -1,
         ended: false,
         holes: false,
@@ -334,7 +343,7 @@ export class Oracle implements NetworkObserver {
       ? this.#numberedProblem(account, book, source, isFirst ? run : undefined)
       : this.#unnumberedProblem(account, book, source, isFirst ? run : undefined)
     if (problem !== undefined) return this.#tally.violation(`${what} ${problem}`)
-    if (verdict === 'loaded') this.#checkClaim(account, book, source, what)
+    this.#checkClaim(account, book, source, what)
   }
 
   /** What is wrong with a book whose nonce says which one it is. */
@@ -358,7 +367,7 @@ export class Oracle implements NetworkObserver {
       }
       this.#advance(run, version, book, source)
     }
-    if (this.#equals(symbol, book, version, this.#options.depth)) return undefined
+    if (this.#equals(symbol, book, version)) return undefined
     if (exchange.exchange.isTainted(symbol, connection, book.nonce)) return undefined
     if (exchange.isUnchecked(symbol, connection, book.nonce, source.pushedUs)) return undefined
     const truth = exchange.textAt(symbol, version, this.#options.depth)
@@ -495,40 +504,35 @@ export class Oracle implements NetworkObserver {
       book.timestamp >= run.timestamp
   }
 
-  /** All that the consumer holds is true, and nothing is missing in between. */
-  #equals(symbol: string, book: ConsumerBook, version: number, depth: number): boolean {
-    const exchange = this.#exchange!
-    const text = book.text()
-    if (exchange.textAt(symbol, version, depth) === text) return true
-    if (!this.#options.finite || version < 0) return false
-    const truth = exchange.bookAt(symbol, version, 0)
-    if (truth === undefined) return false
-    const { bids, asks } = truth
-    return bookText(bids.slice(0, book.bidCount), asks.slice(0, book.askCount)) === text
+  /** What the consumer holds is true: the levels that the stream claims, and no others. */
+  #equals(symbol: string, book: ConsumerBook, version: number): boolean {
+    return this.#exchange!.textAt(symbol, version, book.depth) === book.text()
   }
 
-  /** A snapshot has as many levels as it claims, or all. */
+  /** A book has as many levels as the last snapshot claims, or all, and never more. */
   #checkClaim(account: SymbolAccount, book: ConsumerBook, source: Source, what: string): void {
     const { finite, depth } = this.#options
+    const claimed = book.depth
+    const levels = `${what} claims ${claimed} levels, has ${book.bidCount} and ${book.askCount}`
+    if (claimed > 0 && Math.max(book.bidCount, book.askCount) > claimed) {
+      return this.#tally.violation(levels)
+    }
     if (!finite) {
-      const claimed = book.depth
-      if (claimed !== depth) {
-        this.#tally.violation(`${what} claims ${claimed} levels, ${depth} were asked for`)
-      }
+      if (claimed !== depth) this.#tally.violation(`${levels}, ${depth} were asked for`)
       return
+    }
+    if (depth > 0 && (claimed === 0 || claimed > depth)) {
+      return this.#tally.violation(`${levels}, ${depth} were asked for`)
     }
     const { version } = source
     const truth = version < 0
       ? undefined
-      : this.#exchange!.bookAt(account.planned.symbol, version, book.depth)
+      : this.#exchange!.bookAt(account.planned.symbol, version, claimed)
     if (truth === undefined) return
     const isShort = book.bidCount < truth.bids.length || book.askCount < truth.asks.length
     if (!isShort) return
     if (this.#exchange!.exchange.isTainted(account.planned.symbol, 0, book.nonce ?? -1)) return
-    this.#tally.violation(
-      `${what} claims ${book.depth} levels, has ${book.bidCount} and ${book.askCount}, ` +
-        `there are ${truth.bids.length} and ${truth.asks.length}`,
-    )
+    this.#tally.violation(`${levels}, there are ${truth.bids.length} and ${truth.asks.length}`)
   }
 
   /**
@@ -536,7 +540,7 @@ export class Oracle implements NetworkObserver {
    * that only silence tells of are looked at with `silent`.
    */
   unfinished(silent: boolean): string | undefined {
-    const { depth, finite } = this.#options
+    const { depth } = this.#options
     const exchange = this.#exchange!
     for (const [symbol, account] of this.#accounts) {
       const isDelisted = exchange.exchange.isDelisted(symbol)
@@ -549,9 +553,7 @@ export class Oracle implements NetworkObserver {
           continue
         }
         if (!book.valid) return `${symbol} is not valid`
-        const isShort = finite && book.depth > 0 && Math.min(book.bidCount, book.askCount) <
-            Math.min(book.depth, this.#levels(symbol, version))
-        if (!isShort && this.#equals(symbol, book, version, depth)) continue
+        if (this.#equals(symbol, book, version)) continue
         const { connection } = this.#latest.get(book) ?? NO_SOURCE
         // No frame will ever tell of this one; `stored` has compared it as of its nonce.
         if (exchange.exchange.isTainted(symbol, connection, book.nonce ?? -1)) continue
@@ -566,11 +568,6 @@ export class Oracle implements NetworkObserver {
       }
     }
     return undefined
-  }
-
-  #levels(symbol: string, version: number): number {
-    const truth = this.#exchange!.bookAt(symbol, version, 0)
-    return truth === undefined ? 0 : Math.min(truth.bids.length, truth.asks.length)
   }
 
   /** In a world in which nothing went wrong: what did all the same. */
