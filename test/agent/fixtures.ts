@@ -1,5 +1,5 @@
 /** Reports and views as the agent has them, with only what a test cares about spelled out. */
-import type { WorkerStats } from '../../src/agent/messages.ts'
+import type { KafkaStats, WorkerStats } from '../../src/agent/messages.ts'
 import { addStats, emptyTotals } from '../../src/agent/totals.ts'
 import type { AgentView, WorkerView } from '../../src/agent/view.ts'
 import type { WorkerPlan } from '../../src/config/plan.ts'
@@ -74,6 +74,18 @@ export function statsOf(
     cpuSeconds: 1.5,
     loopLagMs: 2,
     logs: { error: 0, warn: 1, info: 2, debug: 0, trace: 0, dropped: 0 },
+  }
+}
+
+export function kafkaOf(changes: Partial<KafkaStats> = {}): KafkaStats {
+  return {
+    rivals: [],
+    rivalEpochs: 0,
+    throttledMs: 2_400,
+    throttleMs: 1_200,
+    isThrottled: false,
+    failingMs: 0,
+    ...changes,
   }
 }
 

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { parseAddress, startStatusServer, type StatusServer } from '../../src/agent/status.ts'
 import { type AgentView, readiness } from '../../src/agent/view.ts'
-import { bookOf, planOf, statsOf, viewOf, workerOf } from './fixtures.ts'
+import { bookOf, kafkaOf, planOf, statsOf, viewOf, workerOf } from './fixtures.ts'
 
 async function served(
   view: AgentView,
@@ -125,6 +125,32 @@ describe('readiness', () => {
     assert.deepEqual(failing(viewOf([workerOf({ stats })])), [
       'kafka-0: not connected',
       'books: 1 of 4 live; not: A/B (gap), C/D (stale), E/F (syncing)',
+    ])
+  })
+
+  test('events that wait for Kafka longer than 5 s, and a quota that makes them wait', () => {
+    const late = (oldestMs: number, isThrottled: boolean) =>
+      failing(viewOf([workerOf({
+        stats: { ...statsOf([bookOf('A/B')], {}, { oldestMs }), kafka: kafkaOf({ isThrottled }) },
+      })]))
+    assert.deepEqual(late(4_999, true), [])
+    assert.deepEqual(late(7_200, false), ['kafka-0: events are 7 s late'])
+    assert.deepEqual(late(7_200, true), [
+      'kafka-0: events are 7 s late, throttled by the broker 1200 ms',
+    ])
+  })
+
+  test('another producer of the same books, told once for all workers', () => {
+    const producer = 'host/9/0.1.0'
+    const rivals = (...symbols: string[]) => [{ producer, symbols, silentMs: 100 }]
+    const workers = [rivals('A/B', 'C/D'), rivals('E/F', 'G/H', 'I/J', 'K/L')].map((found, id) =>
+      workerOf({
+        id,
+        stats: { ...statsOf([bookOf(`${id}/X`)]), kafka: kafkaOf({ rivals: found }) },
+      })
+    )
+    assert.deepEqual(failing(viewOf(workers)), [
+      `producers: ${producer} also publishes A/B, C/D, E/F, G/H, I/J and 1 more`,
     ])
   })
 

@@ -1,19 +1,11 @@
 /**
- * An independent consumer: the stock kafkajs consumer group and a naive book with the README's rule,
- * sharing no code with the product. It audits all that it sees.
+ * An independent consumer: the stock kafkajs consumer group, without any codec of its own, and a
+ * naive book with the README's rule, sharing no code with the product. It audits all that it sees.
  */
 import kafkajs, { type Consumer } from 'kafkajs'
-import { Buffer } from 'node:buffer'
 import { randomUUID } from 'node:crypto'
-import { zstdDecompressSync } from 'node:zlib'
 
-const { CompressionCodecs, CompressionTypes, Kafka, logLevel } = kafkajs
-
-// What a consumer on kafkajs has to bring itself.
-CompressionCodecs[CompressionTypes.ZSTD] = () => ({
-  compress: () => Promise.reject(new Error('a consumer does not compress')),
-  decompress: (bytes: Buffer) => Promise.resolve(zstdDecompressSync(bytes)),
-})
+const { Kafka, logLevel } = kafkajs
 
 type Levels = Map<string, string>
 
