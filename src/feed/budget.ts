@@ -44,6 +44,12 @@ export class TokenBucket {
     this.#tokens -= 1
   }
 
+  /** The same whether there is one or not; what was taken in advance is given back later. */
+  takeAhead(nowMs: number): void {
+    this.#refill(nowMs)
+    this.#tokens = Math.max(-this.burst, this.#tokens - 1)
+  }
+
   /** How long until `count` tokens were there, one after the other. */
   drainMs(count: number, nowMs: number): number {
     this.#refill(nowMs)
@@ -160,6 +166,14 @@ export class Budget {
   requestSend(client: BudgetClient): void {
     if (!this.#sending.includes(client)) this.#sending.push(client)
     this.#pump()
+  }
+
+  /**
+   * A message that cannot wait has left: a protocol ping, which some exchanges count like any other.
+   * Those that can wait do so for it. One beside what the budget grants breaks no limit.
+   */
+  spend(): void {
+    this.messages.takeAhead(this.#environment.monotonicMs())
   }
 
   /** The granted socket is open: its messages are in its queue now. */

@@ -94,9 +94,6 @@ export const CONNECTION_TIMINGS: ConnectionTimings = {
   backoffCapMs: 30_000,
 }
 
-/** In a queue of messages: a protocol ping. */
-const PING = Symbol('ping')
-
 /** An event loop that stood still this long saw no frames because it did not look. */
 const TICK_LATE_MS = 1000
 
@@ -139,7 +136,7 @@ export class Connection implements BudgetClient {
   #owner: ConnectionOwner
   #link: SocketLink | undefined
   #timer: Timer | undefined
-  #queue: (string | typeof PING)[] = []
+  #queue: string[] = []
   /** Messages up to the last one that is no heartbeat. */
   #requests = 0
   #isBeating = false
@@ -153,7 +150,7 @@ export class Connection implements BudgetClient {
   #pongsAtTick = 0
   /** When the peer was heard of last, monotonic ms, as exact as the ticks. */
   #heardMs = 0
-  /** A ping waits to be sent, or was: the first is Infinity, the other monotonic ms; else NaN. */
+  /** When a ping was sent that nothing has followed, monotonic ms; NaN: none was. */
   #pingedMs = NaN
   #lastTickMs = 0
   #lastHeartbeatMs = 0
@@ -289,13 +286,10 @@ export class Connection implements BudgetClient {
 
   /** Granted by the budget. */
   sendNext(): void {
-    const next = this.#queue.shift()
+    const text = this.#queue.shift()
     if (this.#requests > 0) this.#requests--
     if (this.#queue.length === 0) this.#opening = false
-    if (next === PING) {
-      this.#pingedMs = this.environment.monotonicMs()
-      this.#link?.socket?.ping()
-    } else if (next !== undefined) this.#link?.socket?.send(next)
+    if (text !== undefined) this.#link?.socket?.send(text)
   }
 
   /** From the link: the socket is open. */
@@ -347,11 +341,9 @@ export class Connection implements BudgetClient {
     const { silenceMs, pongWithinMs } = this.#timings
     if (nowMs - this.#heardMs < silenceMs) return true
     if (Number.isNaN(this.#pingedMs)) {
-      // Some exchanges count pings like any message; this one goes first.
-      this.#pingedMs = Infinity
-      this.#queue.unshift(PING)
-      if (this.#requests > 0) this.#requests++
-      this.#budget.requestSend(this)
+      this.#pingedMs = nowMs
+      this.#budget.spend()
+      this.#link?.socket?.ping()
     }
     return nowMs - this.#pingedMs < pongWithinMs
   }

@@ -211,6 +211,25 @@ describe('Budget', () => {
     assert.equal(fresh.connects.length, 1)
   })
 
+  test('what cannot wait is waited for by what can: with both no second is over a limit of 5', () => {
+    const environment = new FakeEnvironment()
+    const budget = budgetOf(environment, { framesPerSecond: 4 })
+    const client = new Client(environment)
+    client.queued = 60
+    budget.requestSend(client)
+    const pings: number[] = []
+    for (let n = 0; n < 30; n++) {
+      budget.spend()
+      pings.push(environment.monotonicMs())
+      environment.advance(1000)
+    }
+    assert.ok(densest([...client.sends, ...pings]) <= 5, `${densest([...client.sends, ...pings])}`)
+    // In 30 s they have taken the place of as many.
+    assert.ok(client.sends.length > 35 && client.sends.length < 50, `${client.sends.length}`)
+    environment.advance(20_000)
+    assert.equal(client.sends.length, 60)
+  })
+
   test('a cancelled client is not granted anything and frees what it was promised', () => {
     const environment = new FakeEnvironment()
     const budget = budgetOf(environment, { connectsPerSecond: 1000 })
