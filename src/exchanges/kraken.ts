@@ -25,7 +25,8 @@
  * 5. A snapshot that comes twice is told by its checksum and time and changes nothing. An update
  *    that comes twice changes nothing either: all sizes are absolute.
  * 6. Maintenance: the engine stands still, and what it does to the books is not told. They are
- *    suspect when it begins and when it ends.
+ *    suspect when it begins and when it ends, also when a status is said again: statuses come with
+ *    changes, so another one in between was not heard.
  *
  * What the checksum cannot show: a loss that touches only levels below the tenth. It stays unseen
  * until one of those levels is among the ten best, and is mended by any resync. A depth of 10 has
@@ -259,6 +260,8 @@ class KrakenSession implements Session, BookCheck {
   /** The socket is given up: nothing that still comes on it counts. */
   private isDead = false
   private isMaintained = false
+  /** The last status of the matching engine. */
+  private system = ''
   /** Of the frame that was decoded last. */
   private isSnapshot = false
   private checksum = 0
@@ -566,12 +569,17 @@ class KrakenSession implements Session, BookCheck {
       return
     }
     const isMaintained = system === 'maintenance'
-    if (isMaintained === this.isMaintained) return
+    const begins = isMaintained && !this.isMaintained
+    const ends = !isMaintained && this.isMaintained
+    // It comes with changes only: what was in between was not heard.
+    const isRepeated = !isMaintained && system === this.system
+    this.system = system
     this.isMaintained = isMaintained
-    const found = `Kraken's system status is now "${shown(system)}"`
+    if (!begins && !ends && !isRepeated) return
+    const found = `Kraken's system status is now "${shown(system)}"${isRepeated ? ' again' : ''}`
     for (let index = 0; index < this.states.length; index++) {
       // What was subscribed meanwhile may be at a standstill, too.
-      if (this.states[index] === LIVE || !isMaintained) this.doubt(index, found, 'stale')
+      if (this.states[index] === LIVE || ends) this.doubt(index, found, 'stale')
     }
   }
 

@@ -49,6 +49,7 @@ const RULES: ExchangeRules = {
   },
   first: 'ack',
   hasChecksum: true,
+  checksumsFollow: true,
   faults: {
     'restart': 'info 20051, and the end of the connection 10 s later',
     'maintenance': 'info 20060, and 20061 after 5 s; until subscribed anew nothing changes',
@@ -277,6 +278,8 @@ export class BitfinexExchange extends SimulatedExchange<BitfinexConnection> {
     const connection = subscription.connection as BitfinexConnection
     if ((connection.flags & CHECKSUMS) === 0) return
     const payload = `"cs",${checksumOf(subscription.stream)}`
+    const { stream } = subscription
+    this.history.checksumDelivered(connection.id, stream.product, connection.sequence)
     this.#deliver(subscription, payload, version, nowMs)
   }
 

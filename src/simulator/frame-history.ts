@@ -116,6 +116,12 @@ export class FrameHistory {
     else taints.push(taint)
   }
 
+  /** A frame that shows whether the client's book is right: from here on it is its own fault. */
+  checksumDelivered(connection: number, product: number, sequence: number): void {
+    const last = this.#taints.get(`${connection}/${product}`)?.at(-1)
+    if (last !== undefined) last.until = Math.min(last.until, sequence)
+  }
+
   tainted(connection: number, product: number, nonce: number): boolean {
     const taints = this.#taints.get(`${connection}/${product}`)
     return taints !== undefined &&

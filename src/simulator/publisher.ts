@@ -100,7 +100,8 @@ export class Publisher {
       } else fault.refund()
     }
     const nonce = this.#speller.nonce(subscription, update.version)
-    const isTaint = isMissing && isWrong && this.#rules.hasChecksum !== true
+    const isToldAtOnce = this.#rules.hasChecksum === true && this.#rules.checksumsFollow !== true
+    const isTaint = isMissing && isWrong && !isToldAtOnce
     this.#history.snapshotDelivered(connection.id, product, nonce, isTaint)
     stream.listeners.push(subscription)
     this.#speller.publishTo(subscription, this.#speller.bookFrame(update), update)

@@ -51,6 +51,8 @@ export interface ExchangeRules {
   readonly sendsEmptyFrames?: boolean
   /** Frames prove the book: a snapshot without a level is noticed. */
   readonly hasChecksum?: boolean
+  /** Checksums come in frames of their own, some time behind what they prove. */
+  readonly checksumsFollow?: boolean
   /** Other names of a product. */
   aliases?(product: Product): string[]
 }

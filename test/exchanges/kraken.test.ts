@@ -291,7 +291,7 @@ describe('subscriptions', () => {
 describe('status', () => {
   test('maintenance makes the books suspect when it begins and when it ends', () => {
     const { session, listener } = open([BTC, PEPE])
-    give(session, status('online'), btc().snapshot(), status('online'), status('cancel_only'))
+    give(session, status('online'), status('online'), btc().snapshot(), status('cancel_only'))
     assert.deepEqual(listener.suspects, [])
     give(session, status('maintenance'), status('maintenance'))
     assert.deepEqual(listener.suspects.map(({ index, reason }) => [index, reason]), [[0, 'stale']])
@@ -303,6 +303,13 @@ describe('status', () => {
     const doubted = listener.suspects.slice(1).map(({ index }) => index)
     assert.deepEqual(doubted, [0, 1], 'also what was waited for meanwhile')
     assert.equal(session.stats.unknownFrames, 0)
+  })
+
+  test('a status that is said again: the one between was not heard', () => {
+    const { session, listener } = open([BTC, PEPE])
+    give(session, status('online'), btc().snapshot(), status('online'))
+    assert.deepEqual(listener.suspects.map(({ index, reason }) => [index, reason]), [[0, 'stale']])
+    assert.match(firstSuspect(listener).detail, /"online" again/)
   })
 
   test('without a system it says nothing', () => {

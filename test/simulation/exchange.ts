@@ -28,8 +28,6 @@ export const NO_SUBSCRIBE_FAULTS: SubscribeFaults = { refused: 0, ignored: 0, sl
 const START_MS = 1_795_000_000_000
 /** While everything recovers, books that are known by changes alone need some, this far apart. */
 const NUDGE_US = 5e6
-/** Checksums of a book come at least this often. */
-const CHECKED_WITHIN_US = 16e6
 const encoder = new TextEncoder()
 
 /** Of the exchanges that count by connection: is this frame in the sequence? */
@@ -264,23 +262,10 @@ export class ExchangeHost {
     return i < 0 ? -1 : this.#clock.timeUs - (this.#declaredUs[i] ?? this.#clock.timeUs)
   }
 
-  /**
-   * The snapshot of this product on that connection was wrong, and what shows it may not have come by
-   * `atUs`; of one that is not sent any more it never does.
-   */
-  isUnchecked(symbol: string, connection: number, nonce: number, atUs: number): boolean {
-    if (this.#twin.rules.hasChecksum !== true) return false
-    const wireSymbol = this.exchange.product(symbol)!.wireSymbol
-    const socket = this.#sockets.get(connection)
-    const isMute = this.exchange.isDelisted(symbol) || this.isSilent(symbol, connection) ||
-      socket?.disturbed === true
-    // The line may be slow, or nobody has listened for a while.
-    const withinUs = CHECKED_WITHIN_US + (socket?.latenessUs ?? 0)
-    return this.exchange.declared.some((fault, i) =>
-      fault.kind === 'wrong-snapshot' && fault.connection === connection &&
-      fault.wireSymbol === wireSymbol && fault.sequence <= nonce &&
-      (isMute || atUs - this.#declaredUs[i]! < withinUs)
-    )
+  /** What is wrong with this book was sent so, and nothing that is still to come will show it. */
+  isHopeless(symbol: string, connection: number, nonce: number): boolean {
+    return this.#twin.rules.hasChecksum !== true &&
+      this.exchange.isTainted(symbol, connection, nonce)
   }
 
   /** The first rule of the exchange that the worker broke, and was not made to by anything else. */

@@ -154,8 +154,6 @@ export class SimulatedSocket implements Socket {
   disturbed = false
   /** Something that the exchange sent came late, or not as it was sent. */
   hindered = false
-  /** How late the latest of what came was, microseconds. */
-  latenessUs = 0
   readonly #network: SimulatedNetwork
   readonly #events: SocketEvents
   readonly #isAlive: () => boolean

@@ -29,7 +29,6 @@ interface Source {
   connection: number
   /** The exchange's sequence; -1: it has none. */
   readonly nonce: number
-  readonly pushedUs: number
   /** How often it was handed over, and stored. */
   pushed: number
   stored: number
@@ -118,7 +117,6 @@ const NO_SOURCE: Source = {
   socket: -1,
   connection: -1,
   nonce: -1,
-  pushedUs: 0,
   pushed: 0,
   stored: 0,
   harmed: true,
@@ -369,7 +367,6 @@ export class Oracle implements NetworkObserver {
     }
     if (this.#equals(symbol, book, version)) return undefined
     if (exchange.exchange.isTainted(symbol, connection, book.nonce)) return undefined
-    if (exchange.isUnchecked(symbol, connection, book.nonce, source.pushedUs)) return undefined
     const truth = exchange.textAt(symbol, version, this.#options.depth)
     return `is valid but wrong: has [${book.text()}], true on connection ${connection} is ` +
       `version ${version}: [${truth}]`
@@ -556,7 +553,7 @@ export class Oracle implements NetworkObserver {
         if (this.#equals(symbol, book, version)) continue
         const { connection } = this.#latest.get(book) ?? NO_SOURCE
         // No frame will ever tell of this one; `stored` has compared it as of its nonce.
-        if (exchange.exchange.isTainted(symbol, connection, book.nonce ?? -1)) continue
+        if (exchange.isHopeless(symbol, connection, book.nonce ?? -1)) continue
         const carrier = this.#runOf(account)?.socket ?? -1
         const connections = [connection, exchange.connectionOf(carrier)]
         // Its last frame may be lost, and the market stands still: no other will tell.
@@ -634,7 +631,6 @@ export class Oracle implements NetworkObserver {
     const source: Source = this.#sources.get(value) ?? {
       ...NO_SOURCE,
       nonce: numberIn(head, '"nonce":'),
-      pushedUs: this.#network!.clock.timeUs,
       harmed: false,
     }
     source.pushed++

@@ -543,6 +543,29 @@ describe('faults', () => {
     }
   })
 
+  test('a wrong snapshot is not the fault of a client until its checksum was sent', () => {
+    const floor = new Floor({ rate: 400 }, true)
+    floor.exchange.inject({ kind: 'wrong-snapshot', variant: 'missing' })
+    const client = floor.open(['BTC/USD'])
+    const session = client.session!
+    const checksums: Frame[] = []
+    const received = session.received.bind(session)
+    session.received = (frame, receivedUs) => {
+      const message = JSON.parse(decoder.decode(frame))
+      if (message[1] === 'cs') checksums.push(message)
+      received(frame, receivedUs)
+    }
+    floor.run(3000)
+    const [{ wireSymbol, connection, sequence } = assert.fail('none')] = floor.exchange.declared
+    const isTainted = (nonce: number) => {
+      const { symbol } = floor.exchange.product(wireSymbol)!
+      return floor.exchange.isTainted(symbol, connection, nonce)
+    }
+    const [[, , , checksumSequence] = assert.fail('none')] = checksums
+    assert.deepEqual([-1, 0].map((more) => isTainted(sequence + more)), [false, true])
+    assert.deepEqual([-1, 0].map((more) => isTainted(checksumSequence + more)), [true, false])
+  })
+
   test('a delisted pair ends alone', () => {
     const { floor, client } = survived({ kind: 'delist', symbol: 'SHIB/USD' })
     const { suspects, failures, books } = client.listener
