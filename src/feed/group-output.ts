@@ -78,7 +78,7 @@ export class GroupOutput implements SessionOutput, SnapshotReceiver {
   }
 
   retire(detail: string): void {
-    if (this.joining !== undefined) this.#connection.reopen('lifetime', detail)
+    if (this.joining !== undefined) this.joining.retiring(detail)
     else this.#receiver?.retire(detail)
   }
 

@@ -8,7 +8,7 @@ import { isRegularPrice } from '../core/wide.ts'
 import type { Adapter, BookDepth, Session } from '../exchanges/adapter.ts'
 import type { Connection, ConnectionOwner } from './connection.ts'
 import type { GroupOutput } from './group-output.ts'
-import { isBehind, type MutablePosition } from './position.ts'
+import { isBehind, isNumbered, type MutablePosition } from './position.ts'
 import type { SymbolStream } from './stream.ts'
 
 /** A fresh subscription is in effect by then, so that what it starts with follows on. */
@@ -17,10 +17,18 @@ const SETTLE_MS = 1000
 const CATCH_UP_MS = 10_000
 /** Not sooner than this after it was asked for again. */
 const AGAIN_MS = 5000
+/** A book of which nothing was told for this long stands still. */
+const STANDS_STILL_MS = 5000
+/** Without sequence and time the books of the next socket count after so long, whatever they hold. */
+const TELLS_NOTHING_MS = 20_000
+/** A book of the next socket that was level with the old one's in this time follows it closely. */
+const LEVEL_WITHIN_MS = 2000
 /** One that the exchange refuses on the next socket is waited for this long, and then goes without. */
 const REFUSED_MS = 10_000
 /** Without success for this long the old socket goes on, as long as the exchange lets it. */
-export const HANDOVER_WITHIN_MS = 60_000
+const HANDOVER_WITHIN_MS = 60_000
+/** A book that is not level in all this time begins anew: the others are on the next socket. */
+const TAKE_WITHIN_MS = 10_000
 
 export interface HandoverContext {
   readonly adapter: Adapter
@@ -48,17 +56,18 @@ interface Rehearsed extends MutablePosition {
 }
 
 /**
- * Where books come in band, all symbols change over in one moment: when every book of the next
- * socket has come as far as the old one's. Where they come by REST, the session goes on from the old
+ * Where books come in band, the next socket has to show that it keeps up: every book of it was
+ * level with the old one's a moment ago. Then each symbol changes over in a moment in which it is
+ * level, so that no book ever goes back. Where books come by REST, the session goes on from the old
  * one's sequence, symbol by symbol.
  */
 export class Handover implements ConnectionOwner {
   /** By symbol: 1 = the next socket carries it. */
   readonly carries: Uint8Array
-  readonly startedMs: number
   session: Session | undefined
   output: GroupOutput | undefined
   readonly #context: HandoverContext
+  readonly #startedMs: number
   /** Two sockets tell the same sequence of a symbol. */
   readonly #bySymbol: boolean
   readonly #rehearsed: (Rehearsed | undefined)[]
@@ -66,6 +75,13 @@ export class Handover implements ConnectionOwner {
   readonly #again = new Set<number>()
   /** When that was done last. */
   readonly #askedMs: Float64Array
+  /** When the book was level with the old socket's last. */
+  readonly #levelMs: Float64Array
+  /** What was published of each symbol when it was looked at last, and since when it is that. */
+  readonly #updates: Float64Array
+  readonly #stillMs: Float64Array
+  /** Since when whatever is level changes over: the next socket keeps up. Infinity: it does not yet. */
+  #takingMs = Infinity
   /** What the exchange said of symbols that it does not serve on the next socket. */
   readonly #refused = new Map<number, string>()
   readonly #changes = new LevelChanges()
@@ -78,7 +94,10 @@ export class Handover implements ConnectionOwner {
     this.carries = new Uint8Array(context.symbols.length)
     this.#rehearsed = context.symbols.map(() => undefined)
     this.#askedMs = new Float64Array(context.symbols.length).fill(-Infinity)
-    this.startedMs = context.environment.monotonicMs()
+    this.#levelMs = new Float64Array(context.symbols.length).fill(-Infinity)
+    this.#updates = new Float64Array(context.symbols.length).fill(-1)
+    this.#stillMs = new Float64Array(context.symbols.length)
+    this.#startedMs = context.environment.monotonicMs()
   }
 
   /** Call once, before the connection is started. */
@@ -108,6 +127,8 @@ export class Handover implements ConnectionOwner {
     this.#rehearsed.fill(undefined)
     this.#again.clear()
     this.#askedMs.fill(-Infinity)
+    this.#levelMs.fill(-Infinity)
+    this.#takingMs = Infinity
     this.#refused.clear()
     const carried = [...this.carries.keys()].filter((index) => this.carries[index] === 1)
     this.carries.fill(0)
@@ -116,7 +137,15 @@ export class Handover implements ConnectionOwner {
 
   /** The exchange asks for a new socket of the next one's already. */
   retiring(detail: string): void {
-    this.connection.reopen('lifetime', detail)
+    if (this.carries.includes(1)) this.connection.retireIn(AGAIN_MS)
+    else this.connection.reopen('lifetime', detail)
+  }
+
+  /** It should have ended by now. */
+  isOverdue(nowMs: number): boolean {
+    return this.#isTaking
+      ? nowMs - this.#takingMs > TAKE_WITHIN_MS
+      : nowMs - this.#startedMs > HANDOVER_WITHIN_MS
   }
 
   // ---- from the next socket's session, of symbols that it does not carry yet ----
@@ -136,11 +165,14 @@ export class Handover implements ConnectionOwner {
       receivedUs: 0,
     }
     this.#advance(index, changes, () => book.load(changes))
+    this.#advanced(index)
   }
 
   delta(index: number, changes: LevelChanges): void {
     const book = this.#rehearsed[index]?.book
-    if (book !== undefined) this.#advance(index, changes, () => book.apply(changes))
+    if (book === undefined) return
+    this.#advance(index, changes, () => book.apply(changes))
+    this.#advanced(index)
   }
 
   suspect(index: number): void {
@@ -165,6 +197,10 @@ export class Handover implements ConnectionOwner {
     this.#refused.set(index, error.message)
   }
 
+  get #isTaking(): boolean {
+    return this.#takingMs !== Infinity
+  }
+
   /** Call several times per second. True: the next socket carries everything. */
   tick(nowMs: number): boolean {
     const { session } = this
@@ -176,8 +212,11 @@ export class Handover implements ConnectionOwner {
         this.#again.delete(index)
         session.resync(index)
       }
-      if (!this.#isReady(nowMs)) return false
-      this.takeAll()
+      if (!this.#isTaking && this.#isReady(nowMs)) this.#takingMs = nowMs
+      if (!this.#isTaking) return false
+      for (let index = 0; index < this.carries.length; index++) {
+        if (this.carries[index] === 0 && this.#isDue(index, nowMs)) this.#take(index)
+      }
     } else {
       const { streams } = this.#context
       for (let index = 0; index < streams.length; index++) {
@@ -206,23 +245,33 @@ export class Handover implements ConnectionOwner {
     this.#rehearsed[index] = undefined
     const refusal = this.#refused.get(index)
     if (rehearsed === undefined && refusal !== undefined) this.#context.reject(index, refusal)
-    else if (
-      rehearsed === undefined || !this.#hasCaughtUp(rehearsed, this.#context.streams[index])
-    ) {
+    else if (rehearsed === undefined || !this.#mayFollow(rehearsed, index)) {
       this.#context.resync(index)
     } else this.#context.adopt(index, this.#dump(rehearsed))
   }
 
-  /** Every book that is live on the old socket is here, and no older. */
+  #mayFollow(rehearsed: Rehearsed, index: number): boolean {
+    return this.#hasCaughtUp(rehearsed, index, this.#context.environment.monotonicMs())
+  }
+
+  /** Every book that is live on the old socket is here, and follows it closely. */
   #isReady(nowMs: number): boolean {
-    return this.#context.streams.every((stream, index) => {
-      if (stream.state !== 'live') return true
+    return this.#context.streams.every((_stream, index) => {
+      if (this.#isDue(index, nowMs)) return true
       const rehearsed = this.#rehearsed[index]
-      if (rehearsed === undefined) return this.#isGivenUp(index, nowMs)
-      if (this.#hasCaughtUp(rehearsed, stream)) return true
-      if (nowMs - rehearsed.sinceMs > CATCH_UP_MS) this.suspect(index)
+      if (rehearsed === undefined) return false
+      if (nowMs - this.#levelMs[index] <= LEVEL_WITHIN_MS) return true
+      const seenMs = Math.max(rehearsed.sinceMs, this.#levelMs[index])
+      if (nowMs - seenMs > CATCH_UP_MS) this.suspect(index)
       return false
     })
+  }
+
+  /** The symbol loses nothing by changing over now. */
+  #isDue(index: number, nowMs: number): boolean {
+    if (this.#context.streams[index].state !== 'live') return true
+    if (this.#rehearsed[index] === undefined) return this.#isGivenUp(index, nowMs)
+    return this.#isLevel(index, nowMs)
   }
 
   /** The exchange refused it, and the old socket has had time to hear of that as well. */
@@ -230,9 +279,47 @@ export class Handover implements ConnectionOwner {
     return this.#refused.has(index) && nowMs - this.#openedMs > REFUSED_MS
   }
 
-  /** It has come as far as consumers have. */
-  #hasCaughtUp(rehearsed: Rehearsed, stream: SymbolStream): boolean {
-    return !isBehind(rehearsed, stream.reached, this.#bySymbol)
+  #isLevel(index: number, nowMs: number): boolean {
+    const rehearsed = this.#rehearsed[index]
+    if (rehearsed === undefined) return false
+    if (!this.#hasCaughtUp(rehearsed, index, nowMs)) return false
+    this.#levelMs[index] = nowMs
+    return true
+  }
+
+  /** It has come as far as consumers have, as well as the exchange lets us know. */
+  #hasCaughtUp(rehearsed: Rehearsed, index: number, nowMs: number): boolean {
+    const stream = this.#context.streams[index]
+    const { reached } = stream
+    const isOlder = isBehind(rehearsed, reached, this.#bySymbol)
+    if (this.#bySymbol && isNumbered(rehearsed) && isNumbered(reached)) return !isOlder
+    const hasTime = reached.timestampMs >= 0
+    if (!isOlder && hasTime && rehearsed.timestampMs > reached.timestampMs) return true
+    // Of the same millisecond, or there are no times. Or the old socket was asked again for a book
+    // that stands still, which so has the later time.
+    const quietMs = nowMs - Math.max(this.#movedMs(index, nowMs), rehearsed.sinceMs)
+    const canTell = isOlder ? quietMs > STANDS_STILL_MS : !hasTime || rehearsed.timestampMs >= 0
+    if (canTell && isSameView(rehearsed.book, stream.book)) return true
+    if (isOlder) return false
+    // Where the old socket has told nothing for long, there is nothing that it could lack. And where
+    // nothing tells, a book that is wrong would never be replaced by one that is right.
+    return quietMs > CATCH_UP_MS || nowMs - this.#openedMs > TELLS_NOTHING_MS && !hasTime
+  }
+
+  /** Since when what is published of the symbol stands still, as far as was looked. */
+  #movedMs(index: number, nowMs: number): number {
+    const { updates } = this.#context.streams[index].stats
+    if (updates !== this.#updates[index]) {
+      this.#updates[index] = updates
+      this.#stillMs[index] = nowMs
+    }
+    return this.#stillMs[index]
+  }
+
+  /** Between two ticks a busy book is level now and then, and at a tick perhaps never. */
+  #advanced(index: number): void {
+    const nowMs = this.#context.environment.monotonicMs()
+    if (this.#isLevel(index, nowMs) && this.#isTaking) this.#take(index)
   }
 
   #advance(index: number, changes: LevelChanges, step: () => void): void {
@@ -285,4 +372,32 @@ export class Handover implements ConnectionOwner {
     }
     return changes
   }
+}
+
+/** The best levels of either side, as many as are published of `live`. */
+function isSameView(next: Book, live: Book): boolean {
+  return isSameSide(next, live, BID) && isSameSide(next, live, ASK)
+}
+
+function isSameSide(next: Book, live: Book, which: typeof BID | typeof ASK): boolean {
+  const one = which === BID ? next.bids : next.asks
+  const other = which === BID ? live.bids : live.asks
+  const count = Math.min(one.count, live.depth)
+  if (count !== Math.min(other.count, live.depth)) return false
+  const [price, otherPrice, size, otherSize] = Array.from(
+    { length: 4 },
+    () => new Float64Array(count),
+  )
+  one.read(0, count, price, size)
+  other.read(0, count, otherPrice, otherSize)
+  for (let i = 0; i < count; i++) {
+    // What is wide has a name of its own in each book.
+    if (price[i] !== otherPrice[i] && next.priceText(price[i]) !== live.priceText(otherPrice[i])) {
+      return false
+    }
+    if (size[i] !== otherSize[i] && next.sizeText(size[i]) !== live.sizeText(otherSize[i])) {
+      return false
+    }
+  }
+  return true
 }

@@ -39,6 +39,11 @@ export function isBehind(book: Position, known: Position, bySymbol: boolean): bo
   return !isAnew
 }
 
+/** It has a sequence. */
+export function isNumbered({ nonce, nonceText }: Position): boolean {
+  return nonce >= 0 || nonceText !== undefined
+}
+
 /** Below 0: `a` is the lower one; undefined: one of them has none. */
 function compareNonces(a: Position, b: Position): number | undefined {
   if (a.nonceText !== undefined || b.nonceText !== undefined) {

@@ -5,7 +5,7 @@ import type { PlannedSymbol } from '../core/instrument.ts'
 import type { Adapter, BookDepth, Session, SessionStats } from '../exchanges/adapter.ts'
 import type { Connection, ConnectionOwner, LossReason } from './connection.ts'
 import { GroupOutput, type OutputReceiver } from './group-output.ts'
-import { Handover, HANDOVER_WITHIN_MS } from './handover.ts'
+import { Handover } from './handover.ts'
 import type { SnapshotQueue } from './snapshots.ts'
 import type { SymbolStream } from './stream.ts'
 
@@ -151,7 +151,12 @@ export class GroupSockets implements ConnectionOwner {
     if (handover === undefined) return
     if (handover.tick(nowMs)) {
       this.#finish(handover, 'planned')
-    } else if (nowMs - handover.startedMs > HANDOVER_WITHIN_MS) {
+    } else if (handover.isOverdue(nowMs)) {
+      if (this.isSplit) {
+        // It has kept up until now, and carries the others.
+        this.#takeRest(handover, 'planned, some books stayed behind')
+        return
+      }
       this.#abandon(handover)
       this.#connection.retireIn(HANDOVER_AGAIN_MS)
       this.#context.notice('warn', `${this.#name}: the next socket did not become live in time`)
@@ -175,11 +180,7 @@ export class GroupSockets implements ConnectionOwner {
     const next = this.#handover
     if (opened && next?.session !== undefined) {
       // The exchange was faster; whatever the next socket has is better than a new one.
-      for (let index = 0; index < this.#streams.length; index++) {
-        if (next.carries[index] === 0) this.#streams[index].suspect('disconnect')
-      }
-      next.takeAll()
-      this.#finish(next, `${reason}: ${detail}`, reason === 'stale')
+      this.#takeRest(next, `${reason}: ${detail}`, reason === 'stale')
       return
     }
     if (next !== undefined) this.#abandon(next)
@@ -227,6 +228,15 @@ export class GroupSockets implements ConnectionOwner {
     const session = adapter.open(this.#symbols, output, wantedDepth)
     output.session = session
     return { session, output }
+  }
+
+  /** The next socket carries everything, at the price of a new run where it is not level. */
+  #takeRest(next: Handover, detail: string, isDoubtful = false): void {
+    for (let index = 0; index < this.#streams.length; index++) {
+      if (next.carries[index] === 0) this.#streams[index].suspect('disconnect')
+    }
+    next.takeAll()
+    this.#finish(next, detail, isDoubtful)
   }
 
   /** The next socket is the socket now. */

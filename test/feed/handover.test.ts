@@ -100,11 +100,11 @@ describe('a planned replacement of the socket', () => {
 
   test('what the next one knows more is a change like any other', () => {
     const world = new World(1)
-    world.snapshot(0)
+    world.frame(0, { t: 's', ms: 1, b: [[10, 1], [9, 2]], a: [[11, 1], [12, 2]] })
     world.frame(0, { t: 'r' })
     world.socket(1).open()
-    world.snapshot(1, 0, 8)
-    world.pass(2000, 0, 1)
+    world.frame(1, { t: 's', ms: 2, b: [[9, 2], [8, 1]], a: [[11, 1], [12, 2]] })
+    world.environment.advance(2000)
     assert.deepEqual(world.sink.take(), [FIRST, 'delta 1.1 [[10,0],[8,1]][]'])
   })
 
@@ -212,6 +212,114 @@ describe('a planned replacement of the socket', () => {
     })
   }
 
+  test('a next socket that is always a little behind takes over between two changes', () => {
+    const world = new World(2, { lossScope: 'symbol' })
+    const at = (n: number) => ({ q: n, ms: 10_000 + n })
+    for (const i of [0, 1]) world.frame(0, { t: 's', i, ...at(100), b: [[10, 1]], a: [[11, 1]] })
+    world.frame(0, { t: 'r' })
+    world.socket(1).open()
+    for (const i of [0, 1]) world.frame(1, { t: 's', i, ...at(100), b: [[10, 1]], a: [[11, 1]] })
+    // At no tick are both level; each of them is, for a moment, when the next socket tells.
+    for (let n = 101; n < 160; n++) {
+      for (const i of [0, 1]) world.frame(0, { t: 'u', i, ...at(n), b: [[10, n]] })
+      world.environment.advance(30)
+      world.frame(1, { t: 'u', i: n % 2, ...at(n), b: [[10, n]] })
+      world.frame(0, { t: 'u', i: n % 2, ...at(n + 0.5), b: [[9, n]] })
+      world.frame(1, { t: 'u', i: (n + 1) % 2, ...at(n), b: [[10, n]] })
+      world.frame(0, { t: 'u', i: (n + 1) % 2, ...at(n + 0.5), b: [[9, n]] })
+      world.environment.advance(30)
+      for (const i of [0, 1]) world.frame(1, { t: 'u', i, ...at(n + 0.5), b: [[9, n]] })
+    }
+    assert.equal(world.socket(0).terminated, true)
+    for (const stream of [0, 1]) {
+      const texts = world.sink.take(stream)
+      assert.ok(texts.every((text, n) => n === 0 || text.startsWith(`delta 1.${n} `)), `${texts}`)
+      assert.deepEqual(texts.at(-1), `delta 1.${texts.length - 1} [[9,159]][]`)
+    }
+  })
+
+  for (
+    const [what, first, next] of [
+      ['of the same millisecond', 5000, 5000],
+      ['without a time', 5000, undefined],
+    ] as const
+  ) {
+    test(`a book ${what} that differs is waited for while the old socket tells more`, () => {
+      const world = new World(1, { lossScope: 'connection' })
+      const timed = (ms: number | undefined) => ms === undefined ? {} : { ms }
+      world.frame(0, { t: 's', ms: first, b: [[10, 1]], a: [[11, 1]] })
+      world.frame(0, { t: 'r' })
+      world.socket(1).open()
+      world.frame(1, { t: 's', ...timed(next), b: [[10, 7]], a: [[11, 1]] })
+      for (let n = 1; n < 9; n++) {
+        world.frame(0, { t: 'u', ms: first + (next === undefined ? n : 0), b: [[9, n]] })
+        world.environment.advance(1000)
+      }
+      assert.equal(world.socket(0).terminated, false, 'what the next one lacks is not known')
+      world.frame(1, { t: 'u', ms: 6000, b: [[10, 8]] })
+      world.pass(1000, 0, 1)
+      assert.equal(world.socket(0).terminated, true)
+      assert.equal(world.sink.take().at(-1), 'delta 1.9 [[10,8],[9,0]][]')
+    })
+
+    test(`a book ${what} that differs counts where neither socket tells anything`, () => {
+      const world = new World(1, { lossScope: 'connection' })
+      const timed = (ms: number | undefined) => ms === undefined ? {} : { ms }
+      world.frame(0, { t: 's', ms: first, b: [[10, 1]], a: [[11, 1]] })
+      world.frame(0, { t: 'r' })
+      world.socket(1).open()
+      world.frame(1, { t: 's', ...timed(next), b: [[10, 7]], a: [[11, 1]] })
+      world.environment.advance(5000)
+      assert.equal(world.socket(0).terminated, false)
+      world.environment.advance(6000)
+      assert.equal(world.socket(0).terminated, true)
+    })
+  }
+
+  test('without sequence and time a book that differs is waited for, but not for ever', () => {
+    const world = new World(1, { lossScope: 'connection' })
+    world.snapshot(0)
+    world.frame(0, { t: 'r' })
+    world.socket(1).open()
+    world.snapshot(1, 0, 8)
+    for (let n = 0; n < 2; n++) {
+      world.pass(9000, 0, 1)
+      assert.equal(world.socket(0).terminated, false)
+      world.snapshot(1, 0, 8)
+    }
+    world.pass(4000, 0, 1)
+    assert.deepEqual(world.sink.take(), [FIRST, 'delta 1.1 [[10,0],[8,1]][]'])
+  })
+
+  test('a next socket that falls behind for good costs a run, and goes back nowhere', () => {
+    const world = new World(2, { lossScope: 'symbol' })
+    for (const i of [0, 1]) world.frame(0, { t: 's', i, q: 100, b: [[10, 1]], a: [[11, 1]] })
+    world.frame(0, { t: 'r' })
+    world.socket(1).open()
+    for (const i of [0, 1]) world.frame(1, { t: 's', i, q: 100, b: [[10, 1]], a: [[11, 1]] })
+    world.environment.advance(900)
+    world.frame(0, { t: 'u', i: 1, q: 102, b: [[10, 2]] })
+    world.environment.advance(300)
+    // The first is carried by the next socket; the second never comes as far.
+    world.frame(1, { t: 'u', i: 0, q: 101, b: [[10, 5]] })
+    world.frame(0, { t: 'u', i: 0, q: 101, b: [[10, 6]] })
+    world.frame(1, { t: 'r' })
+    assert.equal(world.socket(1).terminated, false, 'not while it carries one of them')
+    for (let passed = 0; passed < 12; passed++) {
+      world.frame(0, { t: 'u', i: 1, q: 103 + passed, b: [[10, 3 + passed]] })
+      world.frame(1, { t: 'u', i: 1, q: 101, b: [[10, 1]] })
+      world.environment.advance(1000)
+    }
+    assert.deepEqual(world.sink.take(0).slice(0, 2), [
+      'snapshot 1.0 [[10,1]][[11,1]]',
+      'delta 1.1 [[10,5]][]',
+    ])
+    assert.equal(world.socket(0).terminated, true)
+    assert.match(world.sink.take(1).at(-1)!, /^invalid .* disconnect$/)
+    world.frame(1, { t: 's', i: 1, q: 200, b: [[10, 200]], a: [[11, 1]] })
+    assert.deepEqual(world.sink.take(1), ['snapshot 2.0 [[10,200]][[11,1]]'])
+  })
+
   test('one whose book is wrong again and again is not asked for all the time', () => {
     const world = new World(1)
     world.snapshot(0)
@@ -313,10 +421,11 @@ describe('a planned replacement of the socket', () => {
     assert.equal(world.environment.sockets.length, 3, 'and it is tried again')
     world.socket(2).open()
     world.snapshot(2)
+    world.frame(2, { t: 'u', b: [[10, 5]] })
     world.pass(2000, 0, 2)
     assert.equal(world.socket(0).terminated, true)
-    world.frame(2, { t: 'u', b: [[10, 5]] })
-    assert.deepEqual(world.sink.take(), ['delta 1.2 [[10,1]][]', 'delta 1.3 [[10,5]][]'])
+    world.frame(2, { t: 'u', b: [[10, 6]] })
+    assert.deepEqual(world.sink.take(), ['delta 1.2 [[10,6]][]'])
   })
 
   test('where books come by REST the next one goes on from the sequence of the old one', () => {

@@ -67,6 +67,8 @@ export class SimulatedNetwork {
   extraLatencyUs = 0
   /** No attempt to connect succeeds. */
   unreachable = false
+  /** By how much the server of the next socket is behind the others, microseconds. */
+  lagUs: () => number = () => 0
   readonly clock: VirtualClock
   readonly random: Random
   readonly tally: Tally
@@ -154,6 +156,10 @@ export class SimulatedSocket implements Socket {
   disturbed = false
   /** Something that the exchange sent came late, or not as it was sent. */
   hindered = false
+  /** How late the latest of what came was, microseconds. */
+  latenessUs = 0
+  /** What this server tells is older than what others tell. */
+  readonly #lagUs: number
   readonly #network: SimulatedNetwork
   readonly #events: SocketEvents
   readonly #isAlive: () => boolean
@@ -178,6 +184,8 @@ export class SimulatedSocket implements Socket {
     this.#network = network
     this.id = id
     this.url = url
+    this.#lagUs = network.lagUs()
+    this.hindered = this.#lagUs > 0
     this.#events = events
     this.#isAlive = isAlive
   }
@@ -254,6 +262,11 @@ export class SimulatedSocket implements Socket {
 
   /** One frame; `sequence` as in it, -1 when it has none. The bytes become the socket's. */
   transmit(bytes: Uint8Array, sequence: number): void {
+    if (this.#lagUs === 0) this.#transmit(bytes, sequence)
+    else this.#network.clock.after(this.#lagUs, () => this.#transmit(bytes, sequence))
+  }
+
+  #transmit(bytes: Uint8Array, sequence: number): void {
     if (this.#silent || this.#state === 'closed') return
     const { faults, random, tally, clock } = this.#network
     if (random.chance(faults.disconnect)) return this.break()

@@ -29,6 +29,8 @@ interface Source {
   connection: number
   /** The exchange's sequence; -1: it has none. */
   readonly nonce: number
+  /** Connections that it may have come from as well: a socket took the symbol over by nobody's word. */
+  others: readonly number[]
   /** How often it was handed over, and stored. */
   pushed: number
   stored: number
@@ -117,6 +119,7 @@ const NO_SOURCE: Source = {
   socket: -1,
   connection: -1,
   nonce: -1,
+  others: [],
   pushed: 0,
   stored: 0,
   harmed: true,
@@ -352,21 +355,28 @@ export class Oracle implements NetworkObserver {
     run: EpochAccount | undefined,
   ): string | undefined {
     if (book.nonce === undefined) return 'has no nonce'
-    const exchange = this.#exchange!
     const { symbol } = account.planned
+    const { nonce } = book
+    const exchange = this.#exchange!
+    const isRight = (one: number): boolean =>
+      exchange.versionAt(symbol, one, nonce) >= (run?.version ?? -1) &&
+      this.#isRight(symbol, book, nonce, one)
+    if (source.others.length > 0 && !isRight(source.connection)) {
+      source.connection = source.others.find(isRight) ?? source.connection
+      source.others = []
+    }
     const { connection } = source
-    const version = exchange.versionAt(symbol, connection, book.nonce)
+    const version = exchange.versionAt(symbol, connection, nonce)
     source.version = version
     if (run !== undefined) {
       const problem = this.#olderProblem(account, book, source, version)
       if (problem !== undefined) return problem
-      if (version >= 0 && version < run.version && !this.#mayStepBack(run, book, source)) {
+      if (version >= 0 && version < run.version) {
         return `goes back to version ${version} from ${run.version}`
       }
       this.#advance(run, version, book, source)
     }
-    if (this.#equals(symbol, book, version)) return undefined
-    if (exchange.exchange.isTainted(symbol, connection, book.nonce)) return undefined
+    if (this.#isRight(symbol, book, nonce, connection)) return undefined
     const truth = exchange.textAt(symbol, version, this.#options.depth)
     return `is valid but wrong: has [${book.text()}], true on connection ${connection} is ` +
       `version ${version}: [${truth}]`
@@ -420,6 +430,8 @@ export class Oracle implements NetworkObserver {
       const source = account.pushed
       if (!account.pushedValid || source === undefined || account.unclear.length > 0) continue
       const { connection, nonce } = source
+      // Whose number it is shows when it is stored.
+      if (source.others.length > 0) continue
       // A socket tells by its pongs that it is there; of a symbol only its rhythm tells.
       const moves = exchange.versionAsOf(symbol, now) - exchange.versionAsOf(symbol, now - FRESH_US)
       const isKnown = this.#network!.isDeadFor(source.socket, FRESH_US) ||
@@ -451,6 +463,14 @@ export class Oracle implements NetworkObserver {
     this.#pressedUs = full ? Infinity : this.#network!.clock.timeUs
   }
 
+  /** It is what the exchange has sent on this connection. */
+  #isRight(symbol: string, book: ConsumerBook, nonce: number, connection: number): boolean {
+    const exchange = this.#exchange!
+    const version = exchange.versionAt(symbol, connection, nonce)
+    return this.#equals(symbol, book, version) ||
+      exchange.exchange.isTainted(symbol, connection, nonce)
+  }
+
   /** The same where nothing is numbered: it is one of the exchange's, and no older than the last. */
   #unnumberedProblem(
     account: SymbolAccount,
@@ -467,7 +487,7 @@ export class Oracle implements NetworkObserver {
     const text = book.text(depth)
     // A frame that comes again late brings back what a checksum once proved.
     const mayReturn = (source.harmed && provenDepth < Infinity) ||
-      (run !== undefined && this.#mayStepBack(run, book, source))
+      (run !== undefined && this.#mayStepBack(run, source))
     let from = run?.version ?? source.version
     if (mayReturn && exchange.versionOf(symbol, text, depth, Math.max(0, from)) < 0) from = 0
     const version = exchange.versionOf(symbol, text, depth, Math.max(0, from))
@@ -491,14 +511,10 @@ export class Oracle implements NetworkObserver {
     run.timestamp = book.timestamp
   }
 
-  /**
-   * When a socket takes over and nothing but times can be compared, its book may lack what the old
-   * one has told of the same moment.
-   */
-  #mayStepBack(run: EpochAccount, book: ConsumerBook, source: Source): boolean {
-    const isComparable = this.#options.numbered && !this.#options.byConnection
-    return !isComparable && run.source !== undefined && run.source.socket !== source.socket &&
-      book.timestamp >= run.timestamp
+  /** When a socket takes over and the exchange gives neither sequence nor time to compare. */
+  #mayStepBack(run: EpochAccount, source: Source): boolean {
+    return run.source !== undefined && run.source.socket !== source.socket &&
+      !this.#options.numbered && run.timestamp < 0
   }
 
   /** What the consumer holds is true: the levels that the stream claims, and no others. */
@@ -670,7 +686,10 @@ export class Oracle implements NetworkObserver {
   #clear(account: SymbolAccount): void {
     if (account.unclear.length === 0) return
     for (const { epoch, source } of account.unclear) {
-      this.#attribute(account, epoch, source, this.#carrier(account, epoch))
+      const carrier = this.#carrier(account, epoch)
+      this.#attribute(account, epoch, source, carrier)
+      const next = this.#successor(account, carrier)
+      if (next >= 0) source.others = [this.#exchange!.connectionOf(next)]
     }
     this.#unclear -= account.unclear.length
     account.unclear.length = 0

@@ -286,15 +286,16 @@ const unchecked = altered((output) => ({
   },
 }))
 
-/** Sockets change over as soon as there is any book, however old: nothing can be compared. */
+/** Sockets change over as soon as there is any book, however old: each passes for the newest. */
 function hasty(adapter: Adapter): Adapter {
-  const timeless = (changes: LevelChanges): LevelChanges => {
-    changes.timestampMs = -1
+  let newestMs = 1
+  const newest = (changes: LevelChanges): LevelChanges => {
+    changes.timestampMs = newestMs++
     return changes
   }
   const blind = altered((output) => ({
-    snapshot: (index, changes) => output.snapshot(index, timeless(changes)),
-    delta: (index, changes) => output.delta(index, timeless(changes)),
+    snapshot: (index, changes) => output.snapshot(index, newest(changes)),
+    delta: (index, changes) => output.delta(index, newest(changes)),
   }))
   return { ...blind(adapter), protocol: { ...adapter.protocol, lossScope: 'connection' } }
 }
@@ -494,7 +495,8 @@ export const PLANTED: Readonly<Record<string, PlantedBug>> = {
   'refresh-without-changes': { exchange: 'binance', from: 33, planted: { adapter: forgetful } },
   'believe-stale-snapshot': { exchange: 'binance', planted: { adapter: credulous } },
   'ping-not-counted': { planted: { environment: pingless } },
-  'adopt-behind': { exchange: 'bybit', from: 10, planted: { adapter: hasty } },
+  'handover-backwards': { exchange: 'okx', planted: { adapter: hasty } },
+  'handover-backwards-in-time': { exchange: 'coinbase', planted: { adapter: hasty } },
   'ignore-retirement': { exchange: 'bitfinex', planted: { adapter: stubborn } },
 }
 

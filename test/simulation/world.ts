@@ -84,6 +84,8 @@ const RETIREMENTS: Readonly<Record<string, string>> = {
 /** A version is one change there; more would be several frames, with books in between. */
 const ONE_BY_ONE = new Set(['bitfinex', 'bitmex'])
 const WALL_START_US = 1_795_362_721_000_000
+/** How far the server of a socket may be behind the others. */
+const LAG_US_MAX = 4e6
 /** How long every book may take to be valid and current once the faults have ended. */
 const RECOVERY_US = 240e6
 /** The same for books whose loss shows in nothing but silence. */
@@ -279,6 +281,13 @@ class World {
       this.#oracle,
       (socket) => this.#exchange.accept(socket),
     )
+    const lag = new Random(seed, 'lag')
+    const lagging = this.#calm ? 0 : lag.pick([0, 0, 0, 0.3, 0.6])
+    this.#network.lagUs = () => {
+      if (!lag.chance(lagging)) return 0
+      tally.count('server behind')
+      return Math.floor(LAG_US_MAX * Math.exp(-5 * lag.next()))
+    }
     this.#oracle.attach(this.#exchange, this.#network)
     tally.trace(() =>
       `world ${seed} of ${name}: depth ${this.#depth}, publish ${this.#publish}, snapshots every ` +

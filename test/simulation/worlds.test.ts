@@ -111,6 +111,7 @@ const FAULTS = [
   'run handed over',
   'send abandoned',
   'send never answered',
+  'server behind',
   'snapshot slow',
   'stream dropped by the sink',
   'subscription ignored',
