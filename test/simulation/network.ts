@@ -186,6 +186,7 @@ export class SimulatedSocket implements Socket {
     this.url = url
     this.#lagUs = network.lagUs()
     this.hindered = this.#lagUs > 0
+    this.latenessUs = this.#lagUs
     this.#events = events
     this.#isAlive = isAlive
   }
