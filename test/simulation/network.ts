@@ -168,6 +168,7 @@ export class SimulatedSocket implements Socket {
   /** Since when nothing passes any more; Infinity: it does. */
   silentUs = Infinity
   #silent = false
+  #wasDeadly = false
   #downUs = 0
   #upUs = 0
   #expected = 0
@@ -387,8 +388,9 @@ export class SimulatedSocket implements Socket {
     const arrived = (): void => {
       const latenessUs = clock.timeUs - sentUs
       // An answer to a ping would have come as late.
-      if (latenessUs >= DEADLY_US && this.latenessUs < DEADLY_US) this.#network.deadly++
-      this.latenessUs = Math.max(this.latenessUs, latenessUs)
+      if (latenessUs >= DEADLY_US && !this.#wasDeadly) this.#network.deadly++
+      this.#wasDeadly ||= latenessUs >= DEADLY_US
+      this.latenessUs = Math.max(this.latenessUs, latenessUs + this.#lagUs)
       arrive()
     }
     clock.after(this.#downUs - sentUs, () => {
