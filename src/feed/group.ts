@@ -126,7 +126,16 @@ export class SymbolGroup implements SocketsOwner {
       if (connection.state !== 'open') return
     }
     if (due) this.#flush()
-    if (checks.length > 0) this.#check(checks, nowMs)
+    if (checks.length > 0) this.#check(this.#withCompanions(checks, nowMs), nowMs)
+  }
+
+  /** And those that would follow in a moment: a market that stands still is asked for in one go. */
+  #withCompanions(checks: readonly number[], nowMs: number): readonly number[] {
+    if (this.#sockets.session?.resyncAll === undefined) return checks
+    return [...this.#watches.keys()].filter((index) =>
+      checks.includes(index) ||
+      this.#watches[index].isNearlyStale(nowMs, this.streams[index].messages)
+    )
   }
 
   // ---- from the sockets ----

@@ -23,6 +23,8 @@ const STALE_GAPS = 5
 const RHYTHM_MESSAGES = 20
 const STALE_UNKNOWN_MS = 60_000
 const STALE_CAP_MS = 60 * 60_000
+/** So long before a silence is suspicious its book may be asked for beside another one. */
+const NEARLY_MS = 2000
 /** A book that is asked for because of its silence counts as lost when it has not come by then. */
 const CHECK_WITHIN_MS = 4000
 /** Weight of one message in the running mean of the gaps. */
@@ -160,6 +162,14 @@ export class SymbolWatch {
       ? STALE_UNKNOWN_MS
       : Math.max(STALE_MIN_MS, STALE_GAPS * this.#meanGapMs)
     return Math.min(STALE_CAP_MS, Math.max(rhythmMs, this.#quietMs))
+  }
+
+  /** It is about to be stale: it may as well be asked for now. */
+  isNearlyStale(nowMs: number, messages: number): boolean {
+    if (this.isChecking || this.#liveSinceMs === Infinity || messages !== this.#messages) {
+      return false
+    }
+    return nowMs - this.#lastMessageMs > this.staleAfterMs - NEARLY_MS
   }
 
   /** Nothing has come of it for so long that only a socket known to be alive speaks for it. */

@@ -744,6 +744,12 @@ describe('a symbol that fell silent', () => {
     world.environment.advance(10_500)
     assert.deepEqual(world.takeSent(), ['resync 0,1'])
   })
+
+  test('together with those that fell silent a moment later, too', () => {
+    quiet(1500)
+    world.environment.advance(12_000)
+    assert.deepEqual(world.takeSent(), ['resync 0,1'])
+  })
 })
 
 describe('REST snapshots', () => {
