@@ -35,6 +35,8 @@ const GROWTH_MAX = 1.2
 const GROWTH_ALLOWED_BYTES = 24 * 2 ** 20
 /** Where a lost frame cannot be told, it is not part of the drill: the book is wrong, as declared. */
 const UNPROVABLE = ['drop', 'reorder']
+/** Only where books come by REST. */
+const REST_FAULTS = ['rest-error', 'rest-short', 'rest-lag']
 /** Levels a side that a checksum alone covers; a loss below them is the exchange's blind spot. */
 const CHECKED_LEVELS = 10
 
@@ -63,7 +65,7 @@ async function until(what: string, withinMs: number, holds: () => boolean): Prom
 function faultsOf(): string[] {
   const own = Object.keys(twinOf(exchange).rules.faults ?? {})
   // Late snapshots are a matter of the socket, late and false answers one of REST.
-  const rest = adapter.protocol.snapshot === 'rest' ? ['slow'] : ['rest-error', 'rest-lag']
+  const rest = adapter.protocol.snapshot === 'rest' ? ['slow'] : REST_FAULTS
   const skipped = ['delist', ...rest, ...(adapter.protocol.loss === 'none' ? UNPROVABLE : [])]
   const slow = ['half-open', 'stall']
   const kinds = [...LINE_FAULTS, ...Object.keys(EXCHANGE_FAULTS), ...own]
@@ -71,7 +73,7 @@ function faultsOf(): string[] {
 }
 
 /** Faults of subscriptions and snapshots strike the next one: so a connection is cut after them. */
-const STRIKE_LATER = ['wrong-snapshot', 'refuse', 'ignore', 'slow', 'rest-error', 'rest-lag']
+const STRIKE_LATER = ['wrong-snapshot', 'refuse', 'ignore', 'slow', ...REST_FAULTS]
 
 /** On one connection, by chance, or on whichever comes to it. */
 function inject(simulator: Simulator, kind: string, isAnywhere = false): void {

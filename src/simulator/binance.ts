@@ -37,6 +37,7 @@ const SPOT: ExchangeRules = {
     weight: { count: 6000, perMs: 60_000 },
   },
   first: 'ack',
+  leastLevels: 100,
   faults: { shutdown: 'serverShutdown is announced, and 10 s later the connection ends' },
 }
 
@@ -63,6 +64,7 @@ const USDM: ExchangeRules = {
     weight: { count: 2400, perMs: 60_000 },
   },
   first: 'ack',
+  leastLevels: 50,
 }
 
 /** Nothing here has more than eight decimals. */

@@ -87,8 +87,9 @@ export abstract class SimulatedExchange<C extends Connection = Connection>
       overMessages: (connection, nowMs) => this.overMessages(connection, nowMs),
     })
     const hasChecksum = rules.hasChecksum === true
-    const served = { ...connected, markets, names, random, faults, publisher, pace, hasChecksum }
-    this.#rest = new RestService(options, served, {
+    const { leastLevels = 1 } = rules
+    const books = { markets, names, random, faults, publisher, pace }
+    this.#rest = new RestService(options, { ...connected, ...books, hasChecksum, leastLevels }, {
       answer: (path, query, nowMs) => this.answer(path, query, nowMs),
       weightOf: (path, query) => this.weightOf(path, query),
       restError: (status, nowMs, retryAfterS) => this.restError(status, nowMs, retryAfterS),

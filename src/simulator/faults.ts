@@ -22,6 +22,7 @@ export const EXCHANGE_FAULTS: Readonly<Record<string, string>> = {
   'slow': 'a snapshot comes late, 3 s unless a time is given',
   'delist': 'a symbol is listed no more',
   'rest-error': 'a REST request is answered with 429 (or 418, 500, 503, timeout if given)',
+  'rest-short': 'a REST snapshot ends before as many levels as were asked for',
   'rest-lag': 'a REST snapshot is far too old',
 }
 
@@ -32,7 +33,7 @@ export type FaultKind = string
 /**
  * What strikes and when. An opportunity is a frame of a connection (for `wrong-snapshot` a
  * snapshot, for `stall`, `crossed` and `delist` an update, for `refuse`, `ignore` and `slow` a
- * subscription of one symbol, for `rest-error` and `rest-lag` a request, for an exchange's own
+ * subscription of one symbol, for `rest-error`, `rest-short` and `rest-lag` a request, for an exchange's own
  * faults a tick of a connection). With nothing given the next one is hit.
  */
 export interface FaultSpec {

@@ -27,6 +27,8 @@ export interface Served {
   readonly pace: Pace
   /** A wrong book is noticed by its checksum. */
   readonly hasChecksum: boolean
+  /** Levels a side of the smallest book on offer. */
+  readonly leastLevels: number
 }
 
 /** How the exchange answers; see `ExchangeHabits`. */
@@ -99,9 +101,28 @@ export class RestService {
       }
       if (isPossible) faults.declare('wrong-snapshot', variant, undefined, product, version)
     }
+    this.#shorten(rows, depth, product, version, nowMs)
     const id = this.#answerer.idOf(product, version)
     if (id !== undefined) history.snapshotDelivered(0, product, id, isMissing && !hasChecksum)
     return { market, version, bids: rows.bids, asks: rows.asks }
+  }
+
+  /** A fault may leave less of a book than was asked for, of each side that goes on. */
+  #shorten(
+    { bids, asks }: { bids: unknown[]; asks: unknown[] },
+    depth: number,
+    product: number,
+    version: number,
+    nowMs: number,
+  ): void {
+    const { faults, leastLevels, random } = this.#served
+    const goesOn = (side: unknown[]) => Math.min(depth, side.length) > leastLevels
+    if (!goesOn(bids) && !goesOn(asks)) return
+    if (faults.struck('rest-short', 0, product, nowMs) === undefined) return
+    for (const side of [bids, asks].filter(goesOn)) {
+      side.length = leastLevels + random.below(side.length - leastLevels)
+    }
+    faults.declare('rest-short', '', undefined, product, version)
   }
 
   /** Which version a request of now gets; it may have to be made first. */

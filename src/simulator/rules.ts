@@ -53,6 +53,8 @@ export interface ExchangeRules {
   readonly hasChecksum?: boolean
   /** Checksums come in frames of their own, some time behind what they prove. */
   readonly checksumsFollow?: boolean
+  /** Levels a side of the smallest REST book on offer: `rest-short` leaves as many. 1. */
+  readonly leastLevels?: number
   /** Other names of a product. */
   aliases?(product: Product): string[]
 }

@@ -381,6 +381,39 @@ function forgetful(adapter: Adapter): Adapter {
   }
 }
 
+/** What a REST snapshot holds is taken for all there is, however much was asked for. */
+function complacent(adapter: Adapter): Adapter {
+  return {
+    ...adapter,
+    open(instruments, output, depth) {
+      const asked = new Map<number, number>()
+      const held = new Map<number, { bids: unknown[]; asks: unknown[] }>()
+      const whole = (index: number, changes: LevelChanges): LevelChanges => {
+        const { bids = [], asks = [] } = held.get(index) ?? {}
+        const limit = asked.get(index) ?? 0
+        if (bids.length < limit) changes.bidHorizon = NaN
+        if (asks.length < limit) changes.askHorizon = NaN
+        return changes
+      }
+      const alter = altered((real) => ({
+        snapshot: (index, changes) => real.snapshot(index, whole(index, changes)),
+        refreshed: (index, changes) => real.refreshed(index, whole(index, changes)),
+        requestSnapshot(index, url, weight, delayMs) {
+          asked.set(index, Number(new URL(url).searchParams.get('limit')))
+          real.requestSnapshot(index, url, weight, delayMs)
+        },
+      }))
+      const session = alter(adapter).open(instruments, output, depth)
+      const answered = session.snapshotReceived!.bind(session)
+      session.snapshotReceived = (index, body, receivedUs) => {
+        held.set(index, JSON.parse(body))
+        answered(index, body, receivedUs)
+      }
+      return session
+    },
+  }
+}
+
 /** Every update follows whatever came before it. */
 const unchained = altered(() => ({}), (session) => {
   const last = new Map<string, string>()
@@ -493,6 +526,7 @@ export const PLANTED: Readonly<Record<string, PlantedBug>> = {
   'join-any-snapshot': { exchange: 'binance', from: 18, planted: { adapter: anySnapshot } },
   'splice-anywhere': { exchange: 'binance', planted: { adapter: anySplice } },
   'refresh-without-changes': { exchange: 'binance', from: 33, planted: { adapter: forgetful } },
+  'short-snapshot-whole': { exchange: 'binance', planted: { adapter: complacent } },
   'believe-stale-snapshot': { exchange: 'binance', planted: { adapter: credulous } },
   'ping-not-counted': { planted: { environment: pingless } },
   'handover-backwards': { exchange: 'okx', planted: { adapter: hasty } },

@@ -671,6 +671,11 @@ class World {
       }
       if (random.chance(0.1)) this.#delist(random)
     })
+    // Apart, so that the worlds without it stay as they were.
+    const short = new Random(this.#seed, 'short answers')
+    if (this.#depth === 0 && this.#adapter.protocol.snapshot === 'rest' && short.chance(0.7)) {
+      exchange.inject({ kind: 'rest-short', probability: 0.5, count: short.int(2, 8) })
+    }
   }
 
   #restErrors(random: Random): void {

@@ -93,6 +93,7 @@ const FAULTS = [
   'exchange: delist',
   'exchange: rest-error',
   'exchange: rest-lag',
+  'exchange: rest-short',
   'exchange: stall',
   'exchange: wrong-snapshot',
   'frame cut',

@@ -236,6 +236,30 @@ for (const { exchange, isSpot, symbol, ws, rest } of VENUES) {
       }
     })
 
+    test('an answer can be short of what was asked for, not of the smallest book', () => {
+      const floor = new Floor(exchange, {
+        symbols: [symbol],
+        rate: 0,
+        levels: 300,
+        restLag: { older: 0, newer: 0 },
+      })
+      const get = (limit: number) =>
+        floor.get(`${rest}/depth?symbol=BTCUSDT&limit=${limit}`).body as Snapshot
+      const least = isSpot ? 100 : 50
+      const whole = get(500)
+      floor.exchange.inject({ kind: 'rest-short' })
+      // One that cannot be short leaves the fault to the next.
+      assert.equal(get(least).bids.length, least)
+      const short = get(500)
+      for (const side of ['bids', 'asks'] as const) {
+        const { length } = short[side]
+        assert.ok(length >= least && length < whole[side].length, `${side}: ${length}`)
+        assert.deepEqual(short[side], whole[side].slice(0, length))
+      }
+      assert.deepEqual(get(500), whole)
+      assert.equal(floor.exchange.declared.length, 1)
+    })
+
     test('an answer can be far too old', () => {
       const { floor } = floorWith({ faults: [{ kind: 'rest-lag' }] })
       floor.run(8000)
