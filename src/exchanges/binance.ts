@@ -32,7 +32,7 @@
  *    it has not, or events were seen beyond `L` that are not kept, the snapshot is too old and
  *    another one is asked for, one at a time, later and later, while the events are kept on. One that
  *    cannot be read makes the symbol suspect.
- *    A snapshot ahead of a stream that has sent events before, and none since the resync, shows that
+ *    A snapshot ahead of all that is known of the symbol, when no event came since the resync, shows that
  *    some were lost or that the stream is dead. It counts only when the next one, a second later, has
  *    the same id; the third time without any event between, the socket is replaced.
  * 4. The book is the snapshot with the kept changes from there on, its nonce the last `u` (or `L`
@@ -272,6 +272,8 @@ class Line {
   repeats = 0
   /** Snapshots in a row that did not fit. */
   misfits = 0
+  /** Highest update id of a book that was live, by whatever it was known. */
+  known = -1
   /** The id of a snapshot that was ahead of a silent stream; -1: none was. */
   told = -1
   /** Books that were believed although their stream had said nothing of what moved them. */
@@ -305,6 +307,7 @@ class Line {
     this.repeats = 0
     this.state = LIVE
     this.at = at
+    if (at > this.known) this.known = at
     this.joined = joined
     this.timestampMs = timestampMs
   }
@@ -719,7 +722,8 @@ class BinanceSession implements Session {
     const log = line.log ?? new EventLog()
     const from = log.join(this.chained, id, line.seen)
     if (from < 0) return this.askAgain(index, line)
-    if (log.count === 0 && line.seen >= 0 && id > line.seen) {
+    const known = Math.max(line.seen, line.known)
+    if (log.count === 0 && known >= 0 && id > known) {
       if (id !== line.told) {
         line.told = id
         return this.ask(index, COMPARE_MS)

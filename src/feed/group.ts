@@ -354,6 +354,17 @@ export class SymbolGroup implements SocketsOwner {
   #overdue(index: number, nowMs: number): void {
     const watch = this.#watches[index]
     const { connection } = this.#sockets
+    if (
+      watch.isChecking && (connection.requestsQueued > 0 || this.#sockets.isSnapshotPending(index))
+    ) {
+      // It will be asked for all the same; only consumers must not wait for that.
+      const stream = this.streams[index]
+      stream.suspect('stale')
+      stream.syncing()
+      watch.checkLate(nowMs)
+      this.#notice(index, 'silent, and its book could not be asked for in time')
+      return
+    }
     if (watch.isChecking) {
       this.#lose(index, 'stale', nowMs)
       this.#notice(index, 'silent, and its book did not come in time, resynchronising')

@@ -177,6 +177,13 @@ export class SymbolWatch {
     return messages === this.#messages && nowMs - this.#lastMessageMs >= STALE_MIN_MS
   }
 
+  /** Silent beyond the time for a check, whose request is still on its way out. */
+  checkLate(nowMs: number): void {
+    this.#endCheck()
+    this.#liveSinceMs = Infinity
+    this.#deadlineMs = nowMs + SNAPSHOT_WITHIN_MS
+  }
+
   /** The book is asked for because of its silence. */
   check(nowMs: number): void {
     this.isChecking = true

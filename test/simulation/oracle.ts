@@ -393,7 +393,8 @@ export class Oracle implements NetworkObserver {
     const { symbol } = account.planned
     if (this.#exchange!.exchange.isTainted(symbol, source.connection, nonce)) return undefined
     const { newest } = account
-    if (version >= newest) {
+    // What a worker that is gone had under way comes too late to be known to its successor.
+    if (version >= newest && book.epoch >= account.pushedEpoch) {
       account.newest = version
       account.published = { nonce, nonceText: undefined, timestampMs: book.timestamp }
     }

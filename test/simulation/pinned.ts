@@ -40,4 +40,19 @@ export const PINNED: readonly Pinned[] = [
     seed: 3100024791,
     found: 'oracle: a book that a given up socket hands back was expected to stay lost',
   },
+  {
+    exchange: 'okx',
+    seed: 4200003737,
+    found: 'feed: books of one socket were asked for one by one, and the last not in time',
+  },
+  {
+    exchange: 'binance',
+    seed: 4200002001,
+    found: 'oracle: what a dead worker had under way was expected to be known to its successor',
+  },
+  {
+    exchange: 'binanceusdm',
+    seed: 4200003946,
+    found: 'adapter: a stream that never spoke on this socket was believed by REST alone',
+  },
 ]
