@@ -55,4 +55,24 @@ export const PINNED: readonly Pinned[] = [
     seed: 4200003946,
     found: 'adapter: a stream that never spoke on this socket was believed by REST alone',
   },
+    seed: 4000000124,
+    found: 'oracle: a book that changed over was taken for that of the socket it came from',
+  },
+  { exchange: 'bitfinex', seed: 4000000723, found: 'oracle: the same of a checkpoint' },
+  {
+    exchange: 'bybit',
+    seed: 4000000692,
+    found: 'feed: the next socket was renewed while it carried some of the books',
+  },
+  {
+    exchange: 'okx',
+    seed: 4000010688,
+    found: 'feed: a market that stood still was asked for symbol by symbol, more than may be said',
+  },
+  {
+    exchange: 'bitfinex',
+    seed: 4000020114,
+    found: 'feed: a book that was asked for again on the old socket made the next one look late',
+  },
+  { exchange: 'kraken', seed: 4000020253, found: 'feed: the same' },
 ]
