@@ -55,6 +55,8 @@ export const PINNED: readonly Pinned[] = [
     seed: 4200003946,
     found: 'adapter: a stream that never spoke on this socket was believed by REST alone',
   },
+  {
+    exchange: 'okx',
     seed: 4000000124,
     found: 'oracle: a book that changed over was taken for that of the socket it came from',
   },
