@@ -9,7 +9,7 @@ import type { Adapter, BookDepth, Session } from '../exchanges/adapter.ts'
 import type { Connection, ConnectionOwner } from './connection.ts'
 import type { GroupOutput } from './group-output.ts'
 import { isBehind, isNumbered, type MutablePosition } from './position.ts'
-import { isSameView } from './same-view.ts'
+import { isSameBook } from './same-book.ts'
 import type { SymbolStream } from './stream.ts'
 
 /** A fresh subscription is in effect by then, so that what it starts with follows on. */
@@ -300,7 +300,7 @@ export class Handover implements ConnectionOwner {
     // that stands still, which so has the later time.
     const quietMs = nowMs - Math.max(this.#movedMs(index, nowMs), rehearsed.sinceMs)
     const canTell = isOlder ? quietMs > STANDS_STILL_MS : !hasTime || rehearsed.timestampMs >= 0
-    if (canTell && isSameView(rehearsed.book, stream.book)) return true
+    if (canTell && isSameBook(rehearsed.book, stream.book)) return true
     if (isOlder) return false
     // Where the old socket has told nothing for long, there is nothing that it could lack. And where
     // nothing tells, a book that is wrong would never be replaced by one that is right.

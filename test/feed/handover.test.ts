@@ -276,6 +276,21 @@ describe('a planned replacement of the socket', () => {
     })
   }
 
+  test('an older book that lacks a level beyond the view is not the same', () => {
+    const world = new World(1, { lossScope: 'connection' }, 1)
+    world.frame(0, { t: 's', ms: 5000, b: [[10, 1]], a: [[11, 1]] })
+    world.frame(0, { t: 'r' })
+    world.socket(1).open()
+    world.frame(1, { t: 's', ms: 5000, b: [[10, 1]], a: [[11, 1]] })
+    world.frame(0, { t: 'u', ms: 5001, b: [[9, 1]] })
+    // Nobody tells anything more, and what the next one lacks is on its way.
+    world.environment.advance(8000)
+    assert.equal(world.socket(0).terminated, false)
+    world.frame(1, { t: 'u', ms: 5001, b: [[9, 1]] })
+    world.environment.advance(500)
+    assert.equal(world.socket(0).terminated, true)
+  })
+
   test('without sequence and time a book that differs is waited for, but not for ever', () => {
     const world = new World(1, { lossScope: 'connection' })
     world.snapshot(0)

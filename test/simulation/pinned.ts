@@ -77,4 +77,9 @@ export const PINNED: readonly Pinned[] = [
     found: 'feed: a book that was asked for again on the old socket made the next one look late',
   },
   { exchange: 'kraken', seed: 4000020253, found: 'feed: the same' },
+  {
+    exchange: 'coinbase',
+    seed: 4300009106,
+    found: 'feed: books that differ beyond the view were taken for the same',
+  },
 ]

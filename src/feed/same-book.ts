@@ -1,17 +1,17 @@
-/** Whether two books show the same. */
+/** Whether two books are the same. */
 import type { Book } from '../core/book.ts'
 import { ASK, BID } from '../core/changes.ts'
 
-/** The best levels of either side, as many as are published of `live`. */
-export function isSameView(next: Book, live: Book): boolean {
+/** To the last level, published or not: one that lacks a level has yet to hear of it. */
+export function isSameBook(next: Book, live: Book): boolean {
   return isSameSide(next, live, BID) && isSameSide(next, live, ASK)
 }
 
 function isSameSide(next: Book, live: Book, which: typeof BID | typeof ASK): boolean {
   const one = which === BID ? next.bids : next.asks
   const other = which === BID ? live.bids : live.asks
-  const count = Math.min(one.count, live.depth)
-  if (count !== Math.min(other.count, live.depth)) return false
+  const { count } = one
+  if (count !== other.count) return false
   const [price, otherPrice, size, otherSize] = Array.from(
     { length: 4 },
     () => new Float64Array(count),
