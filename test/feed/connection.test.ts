@@ -288,7 +288,9 @@ describe('Connection', () => {
     const slot = new Slot(url, {}, { silenceMs: 100, pongWithinMs: 60 })
     await until('a second socket', 3000, () => connections >= 2)
     assert.equal(slot.losses[0].reason, 'stale')
-    assert.match(slot.losses[0].detail, /nothing for 1\d\d ms, and no answer to a ping/)
+    const silent = /nothing for (\d+) ms, and no answer to a ping/.exec(slot.losses[0].detail)
+    // Never sooner; later only where the machine is busy.
+    assert.ok(Number(silent?.[1]) >= 160, slot.losses[0].detail)
     assert.equal(slot.sessions[0].length, 1)
     assert.ok(pings >= 1)
   })
