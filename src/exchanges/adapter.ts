@@ -162,6 +162,12 @@ export interface Session {
    */
   splice?(index: number, nonce: number): boolean
   /**
+   * Exchanges with `snapshot: 'rest'`, before `opened`: the stream of instrument `index` fell silent
+   * on the socket before, when its book was as of `nonce`. A book beyond that counts only when
+   * something shows that the stream is alive.
+   */
+  fellSilent?(index: number, nonce: number): void
+  /**
    * Ask for a fresh snapshot of instrument `index`; its changes are ignored until it arrives. The
    * feed paces these calls (backoff per symbol, cap per connection).
    */

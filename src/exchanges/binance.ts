@@ -34,7 +34,9 @@
  *    cannot be read makes the symbol suspect.
  *    A snapshot ahead of all that is known of the symbol, when no event came since the resync, shows that
  *    some were lost or that the stream is dead. It counts only when the next one, a second later, has
- *    the same id; the third time without any event between, the socket is replaced.
+ *    the same id; the third time without any event between, the socket is replaced. After five that
+ *    differ none is asked for until an event or a resync comes. Of a symbol in doubt the next socket
+ *    knows where its book had come.
  * 4. The book is the snapshot with the kept changes from there on, its nonce the last `u` (or `L`
  *    when there are none). A side with as many levels as the smallest snapshot offers may have been
  *    cut, whatever was asked for: the worst of them is the horizon.
@@ -128,6 +130,8 @@ const AGAIN_MAX_MS = 10_000
 const REFRESHES_MAX = 5
 /** A snapshot that is ahead of a silent stream is compared with another one after this long. */
 const COMPARE_MS = 1000
+/** So many in a row, each further on, without an event: the stream is dead, none is asked for. */
+const MOVES_MAX = 5
 /** So often a book was believed that had moved while its stream was silent. */
 const UNHEARD_MAX = 3
 
@@ -276,6 +280,8 @@ class Line {
   known = -1
   /** The id of a snapshot that was ahead of a silent stream; -1: none was. */
   told = -1
+  /** Such snapshots in a row, each other than the one before. */
+  moves = 0
   /** Books that were believed although their stream had said nothing of what moved them. */
   unheard = 0
   /** While syncing or refreshing: what came. */
@@ -293,6 +299,7 @@ class Line {
     this.ahead = undefined
     this.misfits = 0
     this.told = -1
+    this.moves = 0
   }
 
   /** What repeats while there is no book counts on, however often one is asked for. */
@@ -394,6 +401,11 @@ class BinanceSession implements Session {
     line.base = line.at
     line.log = new EventLog()
     this.ask(index)
+  }
+
+  fellSilent(index: number, nonce: number): void {
+    const line = this.lines[index]
+    if (nonce > line.known) line.known = nonce
   }
 
   splice(index: number, nonce: number): boolean {
@@ -632,6 +644,10 @@ class BinanceSession implements Session {
     changes.receivedUs = receivedUs
     this.keep(line)
     this.confirm(index, line)
+    if (line.moves >= MOVES_MAX) {
+      line.moves = 0
+      this.ask(index)
+    }
   }
 
   /** Into the log; what it does not follow is of no use any more. */
@@ -726,7 +742,9 @@ class BinanceSession implements Session {
     if (log.count === 0 && known >= 0 && id > known) {
       if (id !== line.told) {
         line.told = id
-        return this.ask(index, COMPARE_MS)
+        // Else the feed finds that no book came: it resyncs, and at last replaces the socket.
+        if (++line.moves < MOVES_MAX) this.ask(index, COMPARE_MS)
+        return
       }
       if (!line.heard && ++line.unheard >= UNHEARD_MAX) return this.deaf(index, id)
     }

@@ -227,6 +227,9 @@ export class GroupSockets implements ConnectionOwner {
     const output = new GroupOutput(this.#owner, connection)
     const session = adapter.open(this.#symbols, output, wantedDepth)
     output.session = session
+    for (const [index, { stats, reached }] of this.#streams.entries()) {
+      if (stats.stale) session.fellSilent?.(index, reached.nonce)
+    }
     return { session, output }
   }
 

@@ -262,6 +262,36 @@ describe('steps', () => {
     }
   })
 
+  test('3: a book that moves on beside a silent stream: asked for five times, then at an event', () => {
+    for (const adapter of both) {
+      const client = Client.live(adapter)
+      let at = client.outputs.at(-1)![1]
+      client.session.resync(0)
+      const { length } = client.outputs
+      const asked = client.asked.length
+      for (let i = 0; i < 5; i++) client.snapshot(at += 10)
+      assert.deepEqual([client.outputs.length, client.asked.length], [length, asked + 4])
+      client.event([at - 5, at + 5, at - 6])
+      assert.equal(client.asked.length, asked + 5)
+      client.snapshot(at)
+      assert.deepEqual(client.outputs.at(-1), ['snapshot', at + 5])
+    }
+  })
+
+  test('3: a symbol in doubt: beyond what was known the stream, or a second answer, must say so', () => {
+    for (const adapter of both) {
+      for (const [id, isLive] of [[500, true], [501, false]] as const) {
+        const client = Client.confirmed(adapter)
+        client.session.fellSilent!(0, 500)
+        client.snapshot(id)
+        assert.equal(client.outputs.length > 0, isLive)
+        if (isLive) continue
+        client.snapshot(id)
+        assert.deepEqual(client.outputs, [['snapshot', id]])
+      }
+    }
+  })
+
   test('3: after a silence a snapshot that is no further than the stream counts', () => {
     for (const adapter of both) {
       const client = Client.live(adapter)
