@@ -217,7 +217,7 @@ async function verify(tap: Tap, asJson: boolean): Promise<void> {
   const redraws = process.stdout.isTTY === true && !asJson
   let drawn = 0
   const draw = () => {
-    const report = verification.report(performance.now())
+    const report = verification.report(performance.now(), nowUs())
     if (!redraws) {
       if (!asJson) process.stdout.write(`${renderTotals(report)}\n`)
       return
@@ -253,7 +253,7 @@ async function verify(tap: Tap, asJson: boolean): Promise<void> {
   } finally {
     clearInterval(timer)
   }
-  const report = verification.report(performance.now())
+  const report = verification.report(performance.now(), nowUs())
   if (redraws && drawn > 0) process.stdout.write(`\x1b[${drawn}A\x1b[J`)
   process.stdout.write(asJson ? `${JSON.stringify(report)}\n` : `${renderReport(report)}\n`)
   if (report.ok) return

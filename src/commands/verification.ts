@@ -10,6 +10,8 @@ export interface SymbolReport {
   readonly state: 'live' | 'invalid' | 'waiting'
   readonly epoch: number
   readonly seq: number
+  /** How old its news are: since the exchange spoke of it last, or proved its stream. */
+  readonly newsSeconds: number | undefined
   /** Deltas and snapshots that are no checkpoints. */
   readonly updates: number
   readonly updatesPerSecond: number
@@ -146,10 +148,11 @@ export class Verification {
     return outcome
   }
 
-  report(nowMs: number): VerificationReport {
+  /** `nowMs` on the clock of the constructor, `nowUs` since 1970. */
+  report(nowMs: number, nowUs: number): VerificationReport {
     const seconds = Math.max(0.001, (nowMs - this.#startedMs) / 1000)
     const symbols = [...this.#watched].map(([symbol, watched]) =>
-      reportOf(symbol, watched, seconds)
+      reportOf(symbol, watched, seconds, nowUs)
     )
     const failures = symbols.flatMap(failuresOf)
     return {
@@ -165,7 +168,12 @@ export class Verification {
   }
 }
 
-function reportOf(symbol: string, watched: Watched, seconds: number): SymbolReport {
+function reportOf(
+  symbol: string,
+  watched: Watched,
+  seconds: number,
+  nowUs: number,
+): SymbolReport {
   const { replica, partition, counts, proven, crossed, fresh } = watched
   return {
     symbol,
@@ -174,6 +182,7 @@ function reportOf(symbol: string, watched: Watched, seconds: number): SymbolRepo
     state: replica.valid ? 'live' : counts.invalid > 0 ? 'invalid' : 'waiting',
     epoch: replica.epoch,
     seq: replica.seq,
+    newsSeconds: replica.lastUs > 0 ? Math.max(0, nowUs - replica.lastUs) / 1e6 : undefined,
     updates: counts.snapshot + counts.delta,
     updatesPerSecond: fresh / seconds,
     checkpoints: counts.checkpoint,
@@ -206,6 +215,7 @@ const COLUMNS: readonly (readonly [string, (row: SymbolReport) => string])[] = [
   ['STATE', (row) => row.state],
   ['EPOCH', (row) => row.epoch < 0 ? '-' : `${row.epoch}`],
   ['SEQ', (row) => row.seq < 0 ? '-' : `${row.seq}`],
+  ['NEWS', (row) => row.newsSeconds === undefined ? '-' : `${row.newsSeconds.toFixed(1)} s`],
   ['UPDATES', (row) => `${row.updates}`],
   ['PER SECOND', (row) => row.updatesPerSecond.toFixed(1)],
   ['CHECKPOINTS', (row) => `${row.checkpoints}`],

@@ -41,7 +41,7 @@ export class Replica {
   /** The exchange's sequence, as text when beyond 2^53. */
   nonce: number | string | undefined = undefined
   /**
-   * When the exchange spoke of the symbol last, or proved its stream, as far as was told,
+   * When the exchange spoke of the symbol last, or proved its stream, as far as this epoch has told,
    * microseconds since 1970: how old the book's news are. 0: never.
    */
   lastUs = 0
@@ -71,8 +71,8 @@ export class Replica {
     this.event = event
     if (event.epoch < this.epoch) return 'zombie'
     if (event.epoch > this.epoch) this.#begin(event.epoch)
-    const heardUs = event.type === 'delta' ? event.receivedUs : event.lastUs ?? 0
-    if (heardUs > this.lastUs) this.lastUs = heardUs
+    const isBook = event.type === 'delta' || event.type === 'snapshot'
+    this.lastUs = Math.max(this.lastUs, isBook ? event.receivedUs : event.lastUs ?? 0)
     switch (event.type) {
       case 'snapshot':
         return event.parts > 1 ? this.#part(event) : this.#snapshot(event, [event])
@@ -114,6 +114,7 @@ export class Replica {
   #begin(epoch: number): void {
     this.epoch = epoch
     this.seq = -1
+    this.lastUs = 0
     this.valid = false
     this.#over = false
     this.#forgetParts()

@@ -180,6 +180,12 @@ export interface Session {
   /** Call `heartbeat` this often. Absent: nothing to do. */
   readonly heartbeatMs?: number
   heartbeat?(): void
+  /**
+   * Where one sequence runs over all that a socket brings: when the last frame came that followed in
+   * it, so that nothing of any symbol was missing; microseconds since 1970, 0: none did yet. Absent:
+   * what comes of one symbol says nothing of another.
+   */
+  readonly provenUs?: number
   readonly stats: SessionStats
 }
 

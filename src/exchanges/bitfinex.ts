@@ -206,6 +206,7 @@ function isPlain(scaled: number, decimals: number): boolean {
 class BitfinexSession implements Session, BookCheck {
   readonly heartbeatMs = PING_MS
   readonly stats: SessionStats = { scannerFallbacks: 0, unknownFrames: 0, duplicates: 0 }
+  provenUs = 0
   private readonly instruments: readonly Instrument[]
   private readonly output: SessionOutput
   private readonly length: number
@@ -276,7 +277,7 @@ class BitfinexSession implements Session, BookCheck {
     const kind = this.scan()
     scanner.release()
     if (kind === OTHER) this.receivedJson(frame, receivedUs)
-    else if (this.advance(this.sequence)) this.deliver(kind, receivedUs)
+    else if (this.advance(this.sequence, receivedUs)) this.deliver(kind, receivedUs)
   }
 
   /** The checksum that was received last, against the book it is of. */
@@ -382,11 +383,12 @@ class BitfinexSession implements Session, BookCheck {
   }
 
   /** True when the frame is the next one. Otherwise what it carries must not be used. */
-  private advance(sequence: number): boolean {
+  private advance(sequence: number, receivedUs: number): boolean {
     const expected = this.lastSequence + 1
     if (sequence === expected) {
       this.lastSequence = sequence
       this.duplicatesInRow = 0
+      this.provenUs = receivedUs
       return true
     }
     if (sequence < expected) {
@@ -444,7 +446,7 @@ class BitfinexSession implements Session, BookCheck {
     if (!Array.isArray(message)) return this.undecodable(frame, 'not a JSON object or array')
     const kind = this.decode(message)
     if (typeof kind === 'string') return this.undecodable(frame, kind)
-    if (!this.advance(this.sequence)) return
+    if (!this.advance(this.sequence, receivedUs)) return
     if (kind === OTHER) this.stats.unknownFrames++
     else this.deliver(kind, receivedUs)
   }

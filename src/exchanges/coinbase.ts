@@ -120,6 +120,7 @@ function productIds(instruments: readonly Instrument[]): Map<string, number> {
 class CoinbaseSession implements Session {
   readonly heartbeatMs = REVIEW_MS
   readonly stats: SessionStats = { scannerFallbacks: 0, unknownFrames: 0, duplicates: 0 }
+  provenUs = 0
   private readonly instruments: readonly Instrument[]
   private readonly output: SessionOutput
   private readonly products: ReadonlyMap<string, number>
@@ -179,7 +180,8 @@ class CoinbaseSession implements Session {
       this.receivedJson(frame, receivedUs)
       return
     }
-    if (this.advance(this.sequence)) this.deliver(index, this.isSnapshot, receivedUs)
+    if (!this.advance(this.sequence, receivedUs)) return
+    this.deliver(index, this.isSnapshot, receivedUs)
   }
 
   heartbeat(): void {
@@ -251,11 +253,12 @@ class CoinbaseSession implements Session {
   }
 
   /** True when the frame is the next one. Otherwise what it carries must not be used. */
-  private advance(sequence: number): boolean {
+  private advance(sequence: number, receivedUs: number): boolean {
     const expected = this.lastSequence + 1
     if (sequence === expected) {
       this.lastSequence = sequence
       this.duplicatesInRow = 0
+      this.provenUs = receivedUs
       return true
     }
     if (sequence < expected) {
@@ -310,7 +313,7 @@ class CoinbaseSession implements Session {
         // Decoded whole before it may count: a broken frame has no number either.
         const events = this.decodeEvents(message.events)
         if (typeof events === 'string') return this.undecodable(frame, events)
-        if (this.advance(sequence)) {
+        if (this.advance(sequence, receivedUs)) {
           this.sequence = sequence
           const { timestamp } = message
           this.timestampMs = typeof timestamp === 'string' ? timeFromText(timestamp) : -1
@@ -318,7 +321,7 @@ class CoinbaseSession implements Session {
         }
         return
       }
-      if (!this.advance(sequence)) return
+      if (!this.advance(sequence, receivedUs)) return
     }
     if (channel === 'heartbeats') return
     if (channel === 'subscriptions') return this.acknowledged(message.events)

@@ -120,8 +120,6 @@ export type ConnectionState = 'idle' | 'waiting' | 'connecting' | 'open' | 'stop
 
 /** One slot: at most one socket at a time, opened again for as long as it is not stopped. */
 export class Connection implements BudgetClient {
-  /** When the latest frame reached user code, microseconds since 1970; 0: none has. */
-  lastFrameUs = 0
   /** All sockets of this slot together. */
   frames = 0
   bytes = 0
@@ -412,9 +410,7 @@ class SocketLink implements SocketEvents {
     if (connection === undefined) return
     connection.frames++
     connection.bytes += frame.length
-    const nowUs = connection.environment.nowUs()
-    connection.lastFrameUs = nowUs
-    connection.session?.received(frame, nowUs)
+    connection.session?.received(frame, connection.environment.nowUs())
   }
 
   alive(): void {

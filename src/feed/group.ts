@@ -102,12 +102,12 @@ export class SymbolGroup implements SocketsOwner {
     // Another one may have taken its place.
     if (this.#sockets.connection !== connection) return
     const watches = this.#watches
-    const isProven = !this.#bySymbol
     const checks: number[] = []
     let due = false
     for (let index = 0; index < watches.length; index++) {
       const watch = watches[index]
-      if (isProven) this.streams[index].provenUs = connection.lastFrameUs
+      const provenUs = this.#sockets.sessionOf(index)?.provenUs ?? 0
+      if (provenUs > 0) this.streams[index].provenUs = provenUs
       switch (watch.due(nowMs, this.streams[index].messages)) {
         case 'resync':
           due = true

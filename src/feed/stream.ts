@@ -81,10 +81,7 @@ export class SymbolStream {
   seq = 0
   /** Between the sink's `dropped` and `writable`. */
   suspended = false
-  /**
-   * When a frame came that proves the stream of this symbol without telling of it: one of a
-   * connection whose frames share one sequence. Microseconds since 1970; 0: none does.
-   */
+  /** When its session proved the stream last (see `Session.provenUs`); 0: it never did. */
   provenUs = 0
   readonly book: Book
   readonly stats: BookStats

@@ -209,6 +209,53 @@ export function contract(fixture: Fixture): void {
       assertGoesOn(run)
     })
 
+    test('the age of the news: what tells of a symbol is handed on, what proves all is noted', () => {
+      const frames: ModelFrame[] = []
+      const run = started(fixture, {
+        network(frame) {
+          frames.push(frame)
+          return [frame]
+        },
+      })
+      const outputs = run.listener.outputs.length
+      frames.length = 0
+      run.change(0, [])
+      run.settle()
+      // Also when it changes nothing: the exchange has spoken of the symbol.
+      assert.equal(run.listener.outputs.length - outputs, frames.length)
+      if (!countsAll) {
+        assert.equal(run.session.provenUs, undefined)
+        return
+      }
+      const proven = (): number => run.session.provenUs ?? 0
+      let before = proven()
+      assert.ok(before > 0)
+      run.model.idle()
+      run.settle()
+      assert.ok(proven() > before, 'whatever is counted proves all')
+      before = proven()
+      run.give(frames.findLast(({ uncounted }) => uncounted !== true)!)
+      assert.equal(proven(), before, 'a repetition does not')
+      for (const { text } of fixture.errors) {
+        const other = started(fixture)
+        before = other.session.provenUs ?? 0
+        other.session.received(new TextEncoder().encode(text), Number.MAX_SAFE_INTEGER)
+        assert.equal(other.session.provenUs, before, `not counted: ${text}`)
+      }
+      let isLost = false
+      const lossy = started(fixture, {
+        network: (frame) => isLost && frame.uncounted !== true ? [] : [frame],
+      })
+      before = lossy.session.provenUs ?? 0
+      isLost = true
+      lossy.probe(0, '1')
+      lossy.settle()
+      isLost = false
+      lossy.probe(0, '2')
+      lossy.settle()
+      assert.equal(lossy.session.provenUs, before, 'nor what comes behind a loss')
+    })
+
     test('deletes of prices that are not there change nothing', () => {
       const run = started(fixture)
       const before = new Map(run.listener.books[0])

@@ -293,6 +293,7 @@ export function fill(changes: LevelChanges, bids: FakeLevels, asks: FakeLevels):
 class FakeSession implements Session {
   readonly stats = { scannerFallbacks: 0, unknownFrames: 0, duplicates: 0 }
   readonly heartbeatMs = 1000
+  provenUs?: number
   heartbeats = 0
   readonly #symbols: readonly string[]
   readonly #output: SessionOutput
@@ -337,6 +338,7 @@ class FakeSession implements Session {
       }
       return
     }
+    if (this.#options.lossScope !== 'symbol') this.provenUs = receivedUs
     if (message.t === 'x') {
       const symbol = message.i === undefined ? undefined : this.#symbols[message.i]
       this.#output.fail(

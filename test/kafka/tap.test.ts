@@ -243,7 +243,7 @@ test('the report counts what a heartbeat or a jump shows', () => {
   feed(snapshot(0, 7, 3))
   feed(event('heartbeat', 0, 7, 5, '"state":"live"'))
   assert.equal(verification.receive('other', new Uint8Array(), 0, 0), undefined)
-  const report = verification.report(1_000)
+  const report = verification.report(1_000, 2_000_000)
   assert.equal(report.symbols[0].gaps, 3)
   assert.equal(report.ok, false)
   assert.equal(report.records, 3)
