@@ -19,6 +19,11 @@ const RESYNCS_PER_WINDOW_MIN = 10
 const SINGLE_RESYNCS_MAX = 8
 /** A newer snapshot for a book of which less and less is known: not sooner than this. */
 const REFRESH_MS = 15_000
+/**
+ * Symbols that are slow anyway are asked for because of a silence only while fewer REST snapshots wait:
+ * more could not be answered in time, and others need theirs.
+ */
+const SLOW_CHECKS_WAITING = 4
 /** It comes when nobody waits for a first one. */
 const REFRESH_PRIORITY = 1_000_000
 /** What a group needs of its feed. */
@@ -103,6 +108,7 @@ export class SymbolGroup implements SocketsOwner {
     if (this.#sockets.connection !== connection) return
     const watches = this.#watches
     const checks: number[] = []
+    let slowChecks = this.#slowChecksMax
     let due = false
     for (let index = 0; index < watches.length; index++) {
       const watch = watches[index]
@@ -116,7 +122,7 @@ export class SymbolGroup implements SocketsOwner {
           this.#overdue(index, nowMs)
           break
         case 'stale':
-          checks.push(index)
+          if (watch.isLively || slowChecks-- > 0) checks.push(index)
           break
         case 'nothing':
           if (this.streams[index].isEroding) this.#refresh(index, nowMs)
@@ -129,13 +135,18 @@ export class SymbolGroup implements SocketsOwner {
     if (checks.length > 0) this.#check(this.#withCompanions(checks, nowMs), nowMs)
   }
 
-  /** And those that would follow in a moment: a market that stands still is asked for in one go. */
+  /**
+   * And those that would follow: a market that stands still is asked for in one go. Where each answer
+   * costs weight, those that are slow anyway keep to their turn.
+   */
   #withCompanions(checks: readonly number[], nowMs: number): readonly number[] {
     if (this.#sockets.session?.resyncAll === undefined) return checks
-    return [...this.#watches.keys()].filter((index) =>
-      checks.includes(index) ||
-      this.#watches[index].isNearlyStale(nowMs, this.streams[index].messages)
-    )
+    const isCheap = this.#context.adapter.protocol.snapshot === 'inband'
+    return [...this.#watches.keys()].filter((index) => {
+      const watch = this.#watches[index]
+      return checks.includes(index) ||
+        (isCheap || watch.isLively) && watch.isNearlyStale(nowMs, this.streams[index].messages)
+    })
   }
 
   // ---- from the sockets ----
@@ -332,6 +343,13 @@ export class SymbolGroup implements SocketsOwner {
     this.#notice(index, `${reason}: the book cannot be right, resynchronising`)
   }
 
+  /** How many symbols that are slow anyway may be asked for now because of their silence. */
+  get #slowChecksMax(): number {
+    const { adapter, snapshots } = this.#context
+    if (adapter.protocol.snapshot === 'rest') return SLOW_CHECKS_WAITING - snapshots.waiting
+    return this.#sockets.connection.requestsQueued > 0 ? 0 : Infinity
+  }
+
   /**
    * Too quiet for their rhythm: they are asked for, and count on until the answer is in, which is
    * when most of them prove right.
@@ -354,6 +372,9 @@ export class SymbolGroup implements SocketsOwner {
   #overdue(index: number, nowMs: number): void {
     const watch = this.#watches[index]
     const { connection } = this.#sockets
+    if (watch.isChecking && !watch.isLively && connection.requestsQueued > 0) {
+      return watch.postpone(nowMs)
+    }
     if (
       watch.isChecking && (connection.requestsQueued > 0 || this.#sockets.isSnapshotPending(index))
     ) {

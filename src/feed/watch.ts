@@ -23,8 +23,18 @@ const STALE_GAPS = 5
 const RHYTHM_MESSAGES = 20
 const STALE_UNKNOWN_MS = 60_000
 const STALE_CAP_MS = 60 * 60_000
-/** So long before a silence is suspicious its book may be asked for beside another one. */
+/**
+ * A silence that proved right is remembered for so long by a symbol that is lively otherwise: one that
+ * pauses now and then costs its exchange one answer an hour, and one that does not is never given more
+ * than the least silence.
+ */
+const REMEMBERED_MS = 60 * 60_000
+/**
+ * So long before a silence is suspicious, or when so much of it has passed, its book may be asked for
+ * beside another one.
+ */
 const NEARLY_MS = 2000
+const NEARLY = 0.6
 /** A book that is asked for because of its silence counts as lost when it has not come by then. */
 const CHECK_WITHIN_MS = 4000
 /** Weight of one message in the running mean of the gaps. */
@@ -55,7 +65,10 @@ export class SymbolWatch {
   #messagesAtStart = 0
   #lastMessageMs = 0
   #meanGapMs = 0
+  /** The silence that it is given because shorter ones proved right. */
   #quietMs = 0
+  /** When the last one did. */
+  #quietAtMs = -Infinity
 
   /** A snapshot was asked for. */
   expect(nowMs: number): void {
@@ -114,7 +127,8 @@ export class SymbolWatch {
    */
   live(nowMs: number, messages: number, unchanged: boolean): void {
     if (this.#silentMs > 0) {
-      this.#quietMs = unchanged ? Math.min(STALE_CAP_MS, 2 * this.#silentMs) : 0
+      this.#quietMs = unchanged ? Math.min(STALE_CAP_MS, this.#longer(2 * this.#silentMs)) : 0
+      this.#quietAtMs = nowMs
     }
     this.#endCheck()
     this.#behindSinceMs = Infinity
@@ -153,23 +167,36 @@ export class SymbolWatch {
       return 'nothing'
     }
     if (this.isChecking) return 'nothing'
-    return nowMs - this.#lastMessageMs > this.staleAfterMs ? 'stale' : 'nothing'
+    return nowMs - this.#lastMessageMs > this.#staleAfterMs(nowMs) ? 'stale' : 'nothing'
   }
 
-  /** The silence from which on the symbol counts as stale. */
-  get staleAfterMs(): number {
+  /** Its rhythm is known, and such that the least silence is suspicious. */
+  get isLively(): boolean {
+    return this.#messagesAtStart >= RHYTHM_MESSAGES && STALE_GAPS * this.#meanGapMs <= STALE_MIN_MS
+  }
+
+  /** It is about to be suspicious, or would be before long: it may as well be asked for now. */
+  isNearlyStale(nowMs: number, messages: number): boolean {
+    if (this.isChecking || this.#liveSinceMs === Infinity || messages !== this.#messages) {
+      return false
+    }
+    const afterMs = this.#staleAfterMs(nowMs)
+    const early = Math.max(STALE_MIN_MS, NEARLY * afterMs)
+    return nowMs - this.#lastMessageMs > Math.min(afterMs - NEARLY_MS, early)
+  }
+
+  /** The silence from which on it is suspicious. */
+  #staleAfterMs(nowMs: number): number {
+    if (this.isLively && nowMs - this.#quietAtMs >= REMEMBERED_MS) return STALE_MIN_MS
     const rhythmMs = this.#messagesAtStart < RHYTHM_MESSAGES
       ? STALE_UNKNOWN_MS
       : Math.max(STALE_MIN_MS, STALE_GAPS * this.#meanGapMs)
     return Math.min(STALE_CAP_MS, Math.max(rhythmMs, this.#quietMs))
   }
 
-  /** It is about to be stale: it may as well be asked for now. */
-  isNearlyStale(nowMs: number, messages: number): boolean {
-    if (this.isChecking || this.#liveSinceMs === Infinity || messages !== this.#messages) {
-      return false
-    }
-    return nowMs - this.#lastMessageMs > this.staleAfterMs - NEARLY_MS
+  /** A lively symbol that is silent again for once has been given longer before. */
+  #longer(silentMs: number): number {
+    return this.isLively ? Math.max(silentMs, this.#quietMs) : silentMs
   }
 
   /** Nothing has come of it for so long that only a socket known to be alive speaks for it. */

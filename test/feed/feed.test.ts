@@ -9,6 +9,7 @@ import {
   type FakeAdapterOptions,
   FakeEnvironment,
   type FakeFrame,
+  type FakeRequest,
   FakeSink,
   symbols,
 } from './world.ts'
@@ -749,6 +750,46 @@ describe('a symbol that fell silent', () => {
     quiet(1500)
     world.environment.advance(12_000)
     assert.deepEqual(world.takeSent(), ['resync 0,1'])
+  })
+
+  test('takes others with it that would be asked for soon', () => {
+    world.environment.advance(10_500)
+    for (const i of [0, 1]) {
+      world.frame({ t: 's', i, b: [[10, 149], [9, 2]], a: [[11, 1], [12, 2]] })
+    }
+    world.environment.advance(5000)
+    world.update(7, 1)
+    world.takeSent()
+    world.environment.advance(16_500)
+    assert.deepEqual(world.takeSent(), ['resync 0,1'])
+  })
+
+  test('of many that are slow anyway, those are asked for that REST can answer in time', () => {
+    world = new World(12, { rest: 'always', batched: false, lossScope: 'symbol' })
+    world.open()
+    const answered = new Set<FakeRequest>()
+    const answer = (): void => {
+      for (const request of world.environment.requests) {
+        if (answered.has(request) || request.cancelled) continue
+        answered.add(request)
+        request.answer({ status: 200, body: '{"b":[[10,1],[9,2]],"a":[[11,1],[12,2]]}' })
+      }
+    }
+    for (let n = 0; n < 12; n++) answer()
+    assert.ok(world.feed.stats.books.every(({ state }) => state === 'live'))
+    const asked = (): number => world.feed.stats.books.filter(({ stale }) => stale).length
+    world.environment.advance(59_000)
+    assert.equal(asked(), 0)
+    world.environment.advance(2000)
+    assert.equal(asked(), 4)
+    for (const n of [4, 4, 0]) {
+      answer()
+      answer()
+      world.environment.advance(200)
+      assert.equal(asked(), n)
+    }
+    assert.ok(world.feed.stats.books.every(({ state }) => state === 'live'))
+    assert.equal(answered.size, 24)
   })
 })
 

@@ -123,6 +123,83 @@ describe('SymbolWatch', () => {
       assert.equal(staleAt(watch, at, 102), 11_000)
     })
 
+    test('a lively one that paused is suspicious as soon as before when that is an hour ago', () => {
+      const { watch, endMs } = listen(500, 200)
+      let now = endMs
+      let messages = 200
+      const pause = (): number => {
+        const silentMs = staleAt(watch, now, messages)
+        now += silentMs
+        watch.check(now)
+        watch.live(now, ++messages, true)
+        return silentMs
+      }
+      const speak = (ms: number): void => {
+        for (const endMs = now + ms; now < endMs; now += 500) watch.due(now, ++messages)
+      }
+      const near = (ms: number): void => {
+        const silentMs = pause()
+        assert.ok(Math.abs(silentMs - ms) <= 4000, `${silentMs}, expected about ${ms}`)
+      }
+      for (const ms of [10_000, 22_000, 46_000]) near(ms)
+      speak(3_400_000)
+      near(94_000)
+      speak(3_700_000)
+      assert.ok(watch.isLively)
+      near(10_000)
+      // What it was given before it is given again: one answer an hour.
+      near(190_000)
+    })
+
+    test('a hundred symbols of any rhythm cost few answers, and fewer messages', () => {
+      let state = 1
+      const random = (): number => {
+        state = (Math.imul(state, 1664525) + 1013904223) >>> 0
+        return (state + 1) / 2 ** 32
+      }
+      const kinds: Readonly<Record<string, () => number>> = {
+        'of 5 s to an hour': () => 5000 * 720 ** random(),
+        'of 1 s to 30 s': () => 1000 * 30 ** random(),
+        'without any news': () => Infinity,
+        'that speak twice a second for two minutes, and pause for three': () => 500,
+      }
+      for (const [kind, gapOf] of Object.entries(kinds)) {
+        const each = Array.from({ length: 100 }, () => {
+          const watch = new SymbolWatch()
+          watch.live(0, 0, false)
+          const gapMs = gapOf()
+          return { watch, gapMs, nextMs: -Math.log(random()) * gapMs, messages: 0, at: random() }
+        })
+        const perHour: [answers: number, messages: number][] = []
+        for (let now = 0; now < 3 * 3_600_000; now += 500) {
+          const hour = Math.floor(now / 3_600_000)
+          const counts = perHour[hour] ??= [0, 0]
+          let isAsked = false
+          for (const one of each) {
+            for (; one.nextMs <= now; one.nextMs -= Math.log(random()) * one.gapMs) {
+              const isPause = (one.nextMs / 300_000 + one.at) % 1 > 0.4
+              if (one.gapMs !== 500 || !isPause) one.messages++
+            }
+            isAsked = one.watch.due(now, one.messages) === 'stale' || isAsked
+          }
+          if (!isAsked) continue
+          counts[1]++
+          for (const { watch, messages } of each) {
+            const isNear = watch.isNearlyStale(now, messages)
+            if (!isNear && watch.due(now, messages) !== 'stale') continue
+            watch.check(now)
+            watch.live(now, messages, true)
+            counts[0]++
+          }
+        }
+        for (const [hour, [answers, messages]] of perHour.entries()) {
+          const what = `${kind}, hour ${hour}: ${answers} answers, ${messages} messages`
+          assert.ok(answers <= (hour === 0 ? 700 : 200), what)
+          assert.ok(messages <= (hour === 0 ? 100 : 50), what)
+        }
+      }
+    })
+
     test('time in which nobody listened is no silence', () => {
       const { watch, endMs } = listen(100, 100)
       watch.listened(endMs + 9000)

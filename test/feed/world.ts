@@ -317,11 +317,7 @@ class FakeSession implements Session {
   opened(): void {
     this.#output.send('subscribe')
     this.#output.send('heartbeats')
-    if (this.#options.rest) {
-      this.#symbols.forEach((symbol, index) =>
-        this.#output.requestSnapshot(index, `https://rest.example/depth?symbol=${symbol}`, 1)
-      )
-    }
+    if (this.#options.rest) this.#symbols.forEach((_, index) => this.#ask(index))
   }
 
   received(frame: Uint8Array, receivedUs: number): void {
@@ -374,7 +370,13 @@ class FakeSession implements Session {
   }
 
   resync(index: number): void {
-    this.#output.send(`resync ${index}`)
+    if (this.#options.rest === 'always') this.#ask(index)
+    else this.#output.send(`resync ${index}`)
+  }
+
+  #ask(index: number): void {
+    const url = `https://rest.example/depth?symbol=${this.#symbols[index]}`
+    this.#output.requestSnapshot(index, url, 1)
   }
 
   refresh(index: number): void {
@@ -389,7 +391,8 @@ class FakeSession implements Session {
 
 export interface FakeAdapterOptions {
   readonly limits?: Partial<Limits>
-  readonly rest?: boolean
+  /** Books come by REST when a socket opens, or `always`: also when they are asked for again. */
+  readonly rest?: boolean | 'always'
   readonly batched?: boolean
   /** A message at every heartbeat. */
   readonly pings?: boolean
