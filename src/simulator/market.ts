@@ -2,169 +2,10 @@
 import { ASK, BID } from '../core/changes.ts'
 import { decimalText } from './products.ts'
 import type { Product } from './products.ts'
+import { ChangeLog } from './market-log.ts'
+import { MarketShape } from './market-shape.ts'
+import { SideLevels } from './market-side.ts'
 import type { Random } from './random.ts'
-
-/**
- * One side, worst level first, so that work near the best price moves little memory. Keys ascend
- * towards the best: `ticks` on the bid side, `-ticks` on the ask side.
- */
-export class SideLevels {
-  count = 0
-  keys: Float64Array<ArrayBuffer>
-  lots: Float64Array<ArrayBuffer>
-
-  constructor(capacity: number) {
-    this.keys = new Float64Array(Math.max(16, capacity))
-    this.lots = new Float64Array(Math.max(16, capacity))
-  }
-
-  copyFrom(other: SideLevels): void {
-    if (this.keys.length < other.count) {
-      this.keys = new Float64Array(other.keys.length)
-      this.lots = new Float64Array(other.keys.length)
-    }
-    this.keys.set(other.keys.subarray(0, other.count))
-    this.lots.set(other.lots.subarray(0, other.count))
-    this.count = other.count
-  }
-
-  /** Position of the first key >= `key`. */
-  lowerBound(key: number): number {
-    const keys = this.keys
-    // Gallop from the best price: nearly all changes are near it.
-    let high = this.count
-    let step = 1
-    let low = high - 1
-    while (low >= 0 && keys[low]! >= key) {
-      high = low
-      step *= 2
-      low -= step
-    }
-    low = low < 0 ? 0 : low + 1
-    while (low < high) {
-      const middle = (low + high) >>> 1
-      if (keys[middle]! < key) low = middle + 1
-      else high = middle
-    }
-    return low
-  }
-
-  get(key: number): number {
-    const at = this.lowerBound(key)
-    return at < this.count && this.keys[at] === key ? this.lots[at]! : 0
-  }
-
-  /** Sets a level (0 removes it) and gives its former size, 0 when it was absent. */
-  set(key: number, lots: number): number {
-    const at = this.lowerBound(key)
-    const count = this.count
-    if (at < count && this.keys[at] === key) {
-      const old = this.lots[at]!
-      if (lots !== 0) {
-        this.lots[at] = lots
-      } else {
-        this.keys.copyWithin(at, at + 1, count)
-        this.lots.copyWithin(at, at + 1, count)
-        this.count = count - 1
-      }
-      return old
-    }
-    if (lots === 0) return 0
-    if (count === this.keys.length) this.#grow()
-    if (at < count) {
-      this.keys.copyWithin(at + 1, at, count)
-      this.lots.copyWithin(at + 1, at, count)
-    }
-    this.keys[at] = key
-    this.lots[at] = lots
-    this.count = count + 1
-    return 0
-  }
-
-  #grow(): void {
-    const keys = new Float64Array(this.keys.length * 2)
-    keys.set(this.keys)
-    this.keys = keys
-    const lots = new Float64Array(this.lots.length * 2)
-    lots.set(this.lots)
-    this.lots = lots
-  }
-}
-
-/** Every change of the last versions, old and new size, so that a book moves both ways in time. */
-class ChangeLog {
-  firstVersion = 1
-  versions = 0
-  changes = 0
-  /** `starts[i]`: first change of version `firstVersion + i`. */
-  starts = new Float64Array(64)
-  side = new Uint8Array(256)
-  key = new Float64Array(256)
-  old = new Float64Array(256)
-  now = new Float64Array(256)
-  readonly #limit: number
-
-  constructor(limit: number) {
-    this.#limit = Math.max(1, limit)
-  }
-
-  begin(): void {
-    if (this.versions >= this.#limit * 2) this.#forget(this.versions - this.#limit)
-    if (this.versions === this.starts.length) {
-      const starts = new Float64Array(this.starts.length * 2)
-      starts.set(this.starts)
-      this.starts = starts
-    }
-    this.starts[this.versions++] = this.changes
-  }
-
-  push(side: number, key: number, old: number, now: number): void {
-    const at = this.changes++
-    if (at === this.side.length) this.#grow()
-    this.side[at] = side
-    this.key[at] = key
-    this.old[at] = old
-    this.now[at] = now
-  }
-
-  end(version: number): number {
-    const at = version - this.firstVersion + 1
-    return at < this.versions ? this.starts[at]! : this.changes
-  }
-
-  start(version: number): number {
-    return this.starts[version - this.firstVersion]!
-  }
-
-  #forget(versions: number): void {
-    const from = this.starts[versions]!
-    this.side.copyWithin(0, from, this.changes)
-    this.key.copyWithin(0, from, this.changes)
-    this.old.copyWithin(0, from, this.changes)
-    this.now.copyWithin(0, from, this.changes)
-    this.changes -= from
-    this.starts.copyWithin(0, versions, this.versions)
-    this.versions -= versions
-    this.firstVersion += versions
-    for (let i = 0; i < this.versions; i++) this.starts[i]! -= from
-  }
-
-  #grow(): void {
-    const capacity = this.side.length * 2
-    const side = new Uint8Array(capacity)
-    side.set(this.side)
-    this.side = side
-    const key = new Float64Array(capacity)
-    key.set(this.key)
-    this.key = key
-    const old = new Float64Array(capacity)
-    old.set(this.old)
-    this.old = old
-    const now = new Float64Array(capacity)
-    now.set(this.now)
-    this.now = now
-  }
-}
 
 /** Best first, canonical decimal text. */
 export interface BookTruth {
@@ -207,6 +48,9 @@ export function bookDigest(
   return (b >>> 11) * 0x100000000 + (a >>> 0)
 }
 
+/** The middle may be so far from where it began, as a part of that. */
+const DRIFT_MAX = 0.1
+
 export interface MarketOptions {
   /** Levels a side to begin with and to hover around. */
   readonly levels: number
@@ -227,6 +71,7 @@ export class Market {
   readonly #random: Random
   readonly #levels: number
   readonly #meanDepth: number
+  readonly #shape: MarketShape
   #trend = 1
   #cursor: [SideLevels, SideLevels] | undefined
   #cursorVersion = 0
@@ -241,6 +86,7 @@ export class Market {
     this.sides = [new SideLevels(capacity), new SideLevels(capacity)]
     this.#fill(BID)
     this.#fill(ASK)
+    this.#shape = new MarketShape(this.sides, this.#levels)
   }
 
   /** First change of the current version, in the columns of `log`. */
@@ -257,6 +103,7 @@ export class Market {
     if (random.next() < 0.003) return
     const count = updates <= 1 ? 1 : 1 + random.below(updates * 2 - 1)
     if (random.next() < 0.01) this.#trend = -this.#trend
+    this.#turn()
     for (let i = 0; i < count; i++) this.#change()
   }
 
@@ -397,6 +244,10 @@ export class Market {
     const insert = 0.3 + 0.25 * Math.max(-1, Math.min(1, (1 - fullness) * 4))
     const draw = random.next()
     if (count === 0) return this.#insert(side, levels, 0)
+    const mended = this.#shape.mended(side, this.sides, random)
+    if (mended === mended) {
+      return this.#put(side, mended, this.#shape.removes ? 0 : this.randomLots())
+    }
     const depth = this.#depth(count)
     if (draw < insert) this.#insert(side, levels, depth)
     else if (draw < 0.6) this.#delete(side, levels, depth)
@@ -425,14 +276,16 @@ export class Market {
     // No room: the level there is modified instead.
     if (Number.isNaN(key)) return
     this.#put(side, key, this.randomLots())
-    if (random.next() < 0.001) this.#turn()
+    // Nobody needs it any more, but seeds keep their meaning.
+    random.next()
   }
 
-  /** Keeps the middle inside a sane range. */
+  /** Keeps the middle near where it began. */
   #turn(): void {
     const bid = this.best(BID)
-    if (bid < this.product.startTicks * 0.7) this.#trend = 1
-    if (bid > this.product.startTicks * 1.4) this.#trend = -1
+    const start = this.product.startTicks
+    if (bid < start * (1 - DRIFT_MAX)) this.#trend = 1
+    if (bid > start * (1 + DRIFT_MAX)) this.#trend = -1
   }
 
   /** A key that does not cross the other side; of an existing level when there is no gap. */

@@ -2,9 +2,11 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { ASK, BID } from '../../src/core/changes.ts'
 import { ObfeedError } from '../../src/core/errors.ts'
-import { bookDigest, Market, SideLevels } from '../../src/simulator/market.ts'
+import { bookDigest, Market } from '../../src/simulator/market.ts'
+import { SideLevels } from '../../src/simulator/market-side.ts'
 import { decimalText, listProducts } from '../../src/simulator/products.ts'
 import { Random } from '../../src/simulator/random.ts'
+import { twins } from '../../src/simulator/registry.ts'
 
 function market(symbol: string, levels: number, seed: number, history = 2000): Market {
   return new Market(listProducts([symbol])[0]!, new Random(seed), { levels, history })
@@ -191,4 +193,71 @@ describe('a market', () => {
     assert.notEqual(bookDigest([['1', '2']], []), bookDigest([], [['1', '2']]))
     assert.notEqual(bookDigest([['1', '23']], []), bookDigest([['12', '3']], []))
   })
+})
+
+describe('a market keeps its shape', () => {
+  const FRAMES = 1_000_000
+  /** Of one product, at 100 frames a second. */
+  const MINUTE = 6000
+  const SAMPLE_EVERY = 50
+
+  /** In parts of the middle price: spread, and how far the levels of a side reach. */
+  function shapeOf({ sides }: Market): Record<string, number> {
+    const tops = sides.map(({ count, keys }) => keys[count - 1]!)
+    const middle = (tops[BID]! - tops[ASK]!) / 2
+    const reach = (side: number, rank: number) => {
+      const { count, keys } = sides[side]!
+      return (keys[count - 1]! - keys[Math.max(0, count - 1 - rank)]!) / middle
+    }
+    return {
+      spread: (-tops[ASK]! - tops[BID]!) / middle,
+      'bids, 20 levels': reach(BID, 20),
+      'asks, 20 levels': reach(ASK, 20),
+      'bids, three quarters': reach(BID, sides[BID].count * 3 >> 2),
+      'asks, three quarters': reach(ASK, sides[ASK].count * 3 >> 2),
+      bids: sides[BID].count,
+      asks: sides[ASK].count,
+      middle,
+    }
+  }
+
+  for (const [name, twin] of Object.entries(twins)) {
+    test(`${name}: a million frames stay within the range of the first minute`, () => {
+      const { products } = twin.create({ symbols: 4, rate: 0 }, { frame() {}, close() {} })
+      for (const product of products) {
+        const subject = new Market(product, new Random(7 + product.index), {
+          levels: 100,
+          history: 1,
+        })
+        const least: Record<string, number> = {}
+        const most: Record<string, number> = {}
+        const beyond: Record<string, number> = {}
+        let samples = 0
+        for (let frame = 1; frame <= FRAMES / products.length; frame++) {
+          subject.step(2)
+          if (frame % SAMPLE_EVERY !== 0) continue
+          const isLater = frame > MINUTE
+          if (isLater) samples++
+          for (const [what, value] of Object.entries(shapeOf(subject))) {
+            if (!isLater) {
+              least[what] = Math.min(least[what] ?? Infinity, value)
+              most[what] = Math.max(most[what] ?? 0, value)
+            } else if (value > 2 * most[what]! || (what !== 'spread' && value < least[what]! / 2)) {
+              beyond[what] = (beyond[what] ?? 0) + 1
+            }
+            assert.ok(
+              !(value > 5 * most[what]!),
+              `${product.symbol} ${what} ${value} in frame ${frame}, at most ${
+                most[what]
+              } in the first minute`,
+            )
+          }
+        }
+        for (const [what, count] of Object.entries(beyond)) {
+          const part = count / samples
+          assert.ok(part < 0.05, `${product.symbol}: ${what} off in ${(part * 100).toFixed(1)} %`)
+        }
+      }
+    })
+  }
 })
