@@ -8,6 +8,7 @@ import type { CcxtBook, CcxtExchange, CcxtSnapshot, CcxtSocket } from './ccxt-cl
 import { isLimit, kindOf, names, searched } from './ccxt-errors.ts'
 import type { CcxtFrame, LossKind } from './ccxt-session.ts'
 import type { CcxtClass } from './ccxt-classes.ts'
+import { type CcxtPosition, isBehind, positionOf, UNKNOWN } from './ccxt-position.ts'
 import { repair } from './ccxt-repairs.ts'
 import { foreignError } from '../core/foreign-text.ts'
 import type { Instrument } from '../core/instrument.ts'
@@ -51,6 +52,8 @@ class Watched {
   readonly bids: SaidSide = new SaidSide(true)
   readonly asks: SaidSide = new SaidSide(false)
   readonly place: Place
+  /** Of what was said last. */
+  position: CcxtPosition = UNKNOWN
 
   constructor(place: Place) {
     this.place = place
@@ -61,6 +64,8 @@ class Watched {
 export interface LaneOwner {
   readonly isPaused: boolean
   emit(frame: CcxtFrame): void
+  /** The lane's book is ready to take over from the one it `succeeds`: that one is to be silent now. */
+  joins(lane: Lane, place: Place): void
   /** Something came from the exchange. */
   alive(): void
   /** The whole lane is of no use any more. */
@@ -77,6 +82,11 @@ export interface LaneOptions {
   readonly limit: number | undefined
   /** Subscribe several symbols at once where the exchange can. */
   readonly batches: boolean
+  /**
+   * The lane is to take over from another one, when its book is not behind what this says of that
+   * one's. Undefined: it begins.
+   */
+  readonly succeeds?: () => CcxtPosition | undefined
   redirectSocket(url: string): string
   redirectRest(url: string): string
 }
@@ -127,6 +137,14 @@ export class Lane {
     const groups: Watched[][] = []
     for (let i = 0; i < watched.length; i += size) groups.push(watched.slice(i, i + size))
     this.#startGroup(groups, 0)
+  }
+
+  /** How far the live book of a symbol has come; undefined: this lane has none. */
+  positionOf(index: number): CcxtPosition | undefined {
+    for (const { place, state, position } of this.#watched.values()) {
+      if (place.index === index && state === LIVE) return position
+    }
+    return undefined
   }
 
   /** Another lane takes the symbol over. True: none is left. */
@@ -427,6 +445,9 @@ export class Lane {
       if (isLive) this.#lose(watched, 'gap', 'ccxt began the book anew')
       return
     }
+    const position = positionOf(followed.book)
+    const live = isLive ? undefined : this.#options.succeeds?.()
+    if (live !== undefined && isBehind(position, live)) return
     // With a snapshot by REST the exchange tells of the whole book from then on.
     if (!isLive && followed.isByRest) followed.depth = Infinity
     followed.truncate()
@@ -443,17 +464,20 @@ export class Lane {
       this.#lose(watched, 'gap', 'ccxt put a level into the book that has no price or size')
       return
     }
-    const { nonce, timestamp } = followed.book
-    const n = Number.isSafeInteger(nonce) ? nonce as number : -1
-    const ts = Number.isSafeInteger(timestamp) ? timestamp as number : -1
+    watched.position = position
+    const { nonce: n, timestampMs: ts } = position
     const frame = { i: index, g: generation, n, ts, b, a }
     if (isLive) {
       this.#owner.emit({ t: 'delta', ...frame })
       return
     }
     watched.state = LIVE
-    const isFinite = followed.isByRest || this.#options.row.finite === true
-    this.#owner.emit({ t: 'snapshot', h: isFinite ? 1 : 0, ...frame })
+    const h = followed.isByRest || this.#options.row.finite === true ? 1 : 0
+    if (this.#options.succeeds === undefined) this.#owner.emit({ t: 'snapshot', h, ...frame })
+    else {
+      this.#owner.joins(this, watched.place)
+      this.#owner.emit({ t: 'refreshed', h, ...frame })
+    }
     if (!this.isDead && this.#starting.includes(watched)) this.#next?.()
   }
 

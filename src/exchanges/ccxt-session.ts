@@ -4,6 +4,7 @@
  * ```
  * {"t":"snapshot","h":0,"i":0,"g":0,"n":7,"ts":1782340000000,"b":[["100.1","2"]],"a":[]}
  * {"t":"delta","i":0,"g":0,"n":8,"ts":-1,"b":[["100.1","0"]],"a":[["100.3","1.5"]]}
+ * {"t":"refreshed","h":1,"i":0,"g":1,"n":9,"ts":-1,"b":[["100.1","2"]],"a":[]}
  * {"t":"lost","i":0,"g":0,"r":"gap","m":"..."}     the book of one symbol
  * {"t":"limited","m":"..."}                        the exchange refuses everything for a while
  * ```
@@ -13,7 +14,10 @@
  * 2. `n` is the exchange's number as ccxt keeps it, -1 for none. ccxt does not check it everywhere,
  *    so nothing is proven by it.
  * 3. `h` 1: the snapshot ends before the book does.
- * 4. Messages: `{"op":"subscribe","depth":N}` once, then `{"op":"resync","i":N}`.
+ * 4. Messages: `{"op":"subscribe","depth":N}` once, then `{"op":"resync","i":N}` and
+ *    `{"op":"refresh","i":N}`.
+ * 5. `refreshed` is the whole book of the generation that a `refresh` began, no older than what the
+ *    one before it said last; from here on that generation speaks. `lost` of it: there was none.
  */
 import { ASK, BID, LevelChanges } from '../core/changes.ts'
 import { canonicalDecimal, compareDecimals, scaledFromText } from '../core/decimal.ts'
@@ -38,6 +42,7 @@ interface BookFrame {
 export type CcxtFrame =
   | { readonly t: 'snapshot'; readonly h: 0 | 1 } & BookFrame
   | { readonly t: 'delta' } & BookFrame
+  | { readonly t: 'refreshed'; readonly h: 0 | 1 } & BookFrame
   | {
     readonly t: 'lost'
     readonly i: number
@@ -47,9 +52,12 @@ export type CcxtFrame =
   }
   | { readonly t: 'limited'; readonly m: string }
 
+type BookMessage = Extract<CcxtFrame, BookFrame>
+
 export type CcxtMessage =
   | { readonly op: 'subscribe'; readonly depth: number }
   | { readonly op: 'resync'; readonly i: number }
+  | { readonly op: 'refresh'; readonly i: number }
 
 /** ccxt names no time. */
 const LIMITED_WAIT_MS = 30_000
@@ -62,7 +70,12 @@ export class CcxtSession implements Session {
   readonly #depth: number
   readonly #changes: LevelChanges = new LevelChanges()
   readonly #live: boolean[]
+  /** Whose word counts. */
   readonly #generations: number[]
+  /** The last one that was asked for. */
+  readonly #asked: number[]
+  /** That one is to take over from a live one. */
+  readonly #refreshing: boolean[]
   #isOpen = false
   #isDead = false
 
@@ -78,6 +91,8 @@ export class CcxtSession implements Session {
     this.#depth = depth
     this.#live = instruments.map(() => false)
     this.#generations = instruments.map(() => 0)
+    this.#asked = instruments.map(() => 0)
+    this.#refreshing = instruments.map(() => false)
   }
 
   opened(): void {
@@ -89,10 +104,18 @@ export class CcxtSession implements Session {
   resync(index: number): void {
     if (this.#isDead) return
     this.#live[index] = false
+    this.#refreshing[index] = false
     // Before that, `opened` subscribes everything anyway.
     if (!this.#isOpen) return
-    this.#generations[index]!++
+    this.#generations[index] = ++this.#asked[index]!
     this.#send({ op: 'resync', i: index })
+  }
+
+  refresh(index: number): void {
+    if (this.#isDead || !this.#live[index]! || this.#refreshing[index]!) return
+    this.#asked[index]!++
+    this.#refreshing[index] = true
+    this.#send({ op: 'refresh', i: index })
   }
 
   received(frame: Uint8Array, receivedUs: number): void {
@@ -106,6 +129,7 @@ export class CcxtSession implements Session {
     switch (message?.t) {
       case 'snapshot':
       case 'delta':
+      case 'refreshed':
         return this.#book(message, receivedUs)
       case 'lost':
         return this.#lost(message.i, message.g, message.r, textOf(message.m))
@@ -123,14 +147,16 @@ export class CcxtSession implements Session {
     }
   }
 
-  #book(message: CcxtFrame & BookFrame, receivedUs: number): void {
+  #book(message: BookMessage, receivedUs: number): void {
     const { i, g, n, ts } = message
     const instrument = this.#instrument(i)
     if (instrument === undefined || !Number.isSafeInteger(n) || !Number.isSafeInteger(ts)) {
       return this.#undecodable('its numbers are wrong')
     }
     const isSnapshot = message.t === 'snapshot'
-    if (g !== this.#generations[i] || (!isSnapshot && !this.#live[i])) return
+    const isRefresh = message.t === 'refreshed'
+    if (g !== (isRefresh ? this.#asked[i] : this.#generations[i])) return
+    if ((!isSnapshot && !this.#live[i]) || (isRefresh && !this.#refreshing[i])) return
     const changes = this.#changes
     changes.reset()
     const { b, a } = message
@@ -141,10 +167,15 @@ export class CcxtSession implements Session {
     changes.nonce = n
     changes.timestampMs = ts
     changes.receivedUs = receivedUs
-    if (!isSnapshot) return this.#output.delta(i, changes)
+    if (message.t === 'delta') return this.#output.delta(i, changes)
     if (message.h === 1) {
       changes.bidHorizon = worst(message.b, -1, instrument.priceDecimals)
       changes.askHorizon = worst(message.a, 1, instrument.priceDecimals)
+    }
+    if (isRefresh) {
+      this.#generations[i] = g
+      this.#refreshing[i] = false
+      return this.#output.refreshed(i, changes)
     }
     this.#live[i] = true
     this.#output.snapshot(i, changes)
@@ -153,7 +184,11 @@ export class CcxtSession implements Session {
   #lost(index: number, generation: number, kind: LossKind, text: string): void {
     const instrument = this.#instrument(index)
     if (instrument === undefined) return this.#undecodable('it names no instrument')
-    if (generation !== this.#generations[index]) return
+    if (generation !== this.#generations[index]) {
+      // The book goes on as it is, and may be asked for again.
+      if (generation === this.#asked[index]) this.#refreshing[index] = false
+      return
+    }
     this.#live[index] = false
     if (kind !== 'refused') {
       this.#output.suspect(index, kind, text)

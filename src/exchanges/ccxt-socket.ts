@@ -12,6 +12,7 @@ import type { CcxtConstructor, CcxtExchange } from './ccxt-client.ts'
 import type { CcxtClass } from './ccxt-classes.ts'
 import { Lane, type LaneOwner, type Place } from './ccxt-lane.ts'
 import { marketOf } from './ccxt-market.ts'
+import type { CcxtPosition } from './ccxt-position.ts'
 import type { CcxtFrame, CcxtMessage } from './ccxt-session.ts'
 
 /** Stands for the exchange's own addresses, which only ccxt knows. */
@@ -19,6 +20,8 @@ const PLACEHOLDER = 'wss://ccxt.invalid'
 
 /** How often the lanes look after their sockets. */
 const LOOK_MS = 1000
+/** A lane that is to take over has this long for it. */
+const JOIN_WITHIN_MS = 60_000
 
 export function placeholderUrl(exchange: string): string {
   return `${PLACEHOLDER}/${exchange}`
@@ -46,6 +49,8 @@ export class CcxtPseudoSocket implements Socket, LaneOwner {
   readonly #restUrl: string | undefined
   readonly #generations: number[]
   readonly #lanes: Set<Lane> = new Set()
+  /** Those that are to take a symbol over, and since when, monotonic ms. */
+  readonly #joining: Map<Lane, number> = new Map()
   /** Serves all symbols that no lane of their own has. */
   #main: Lane | undefined
   #make: CcxtConstructor | undefined
@@ -116,6 +121,8 @@ export class CcxtPseudoSocket implements Socket, LaneOwner {
     if (message.op === 'subscribe') {
       this.#limit = chosen(this.#row.depths, message.depth)
       this.#startMain()
+    } else if (message.op === 'refresh') {
+      this.#refresh(message.i)
     } else {
       this.#resync(message.i)
     }
@@ -131,6 +138,9 @@ export class CcxtPseudoSocket implements Socket, LaneOwner {
     const lateMs = Math.max(0, now - this.#lookedMs - 2 * LOOK_MS)
     this.#lookedMs = now
     for (const lane of [...this.#lanes]) if (!lane.isDead) lane.look(now, lateMs)
+    for (const [lane, sinceMs] of [...this.#joining]) {
+      if (now - sinceMs > JOIN_WITHIN_MS) this.#giveUp(lane, 'no book that is as new came in time')
+    }
   }
 
   pause(): void {
@@ -162,6 +172,8 @@ export class CcxtPseudoSocket implements Socket, LaneOwner {
 
   ended(lane: Lane, kind: 'closed' | 'limited', message: string): void {
     if (this.#isEnded || lane.isDead) return
+    // Nothing hangs on it yet.
+    if (this.#joining.has(lane)) return this.#giveUp(lane, message)
     if (kind === 'limited') {
       this.emit({ t: 'limited', m: message })
       return
@@ -169,13 +181,23 @@ export class CcxtPseudoSocket implements Socket, LaneOwner {
     const { places } = lane
     // The first one may serve nobody any more, while others have its symbols.
     if (lane !== this.#main || (places.length === 0 && this.#lanes.size > 1)) {
-      this.#drop(lane)
-      for (const { index: i, generation: g } of places) {
-        this.emit({ t: 'lost', i, g, r: 'disconnect', m: message })
-      }
+      this.#giveUp(lane, message)
       return
     }
     this.#end(message)
+  }
+
+  joins(lane: Lane, { index }: Place): void {
+    this.#joining.delete(lane)
+    this.#mute(index, lane)
+  }
+
+  #giveUp(lane: Lane, message: string): void {
+    const { places } = lane
+    this.#drop(lane)
+    for (const { index: i, generation: g } of places) {
+      this.emit({ t: 'lost', i, g, r: 'disconnect', m: message })
+    }
   }
 
   split(places: readonly Place[]): void {
@@ -192,8 +214,30 @@ export class CcxtPseudoSocket implements Socket, LaneOwner {
 
   #resync(index: number): void {
     this.#generations[index]!++
-    for (const lane of [...this.#lanes]) if (lane.mute(index)) this.#drop(lane)
+    this.#mute(index)
     this.#startLane([this.#place(index)], false)
+  }
+
+  /** Another lane beside the one that serves the symbol, to take over when it has come as far. */
+  #refresh(index: number): void {
+    this.#generations[index]!++
+    const lane = this.#startLane([this.#place(index)], false, () => this.#positionOf(index))
+    if (!lane.isDead) this.#joining.set(lane, performance.now())
+  }
+
+  #positionOf(index: number): CcxtPosition | undefined {
+    for (const lane of this.#lanes) {
+      const position = this.#joining.has(lane) ? undefined : lane.positionOf(index)
+      if (position !== undefined) return position
+    }
+    return undefined
+  }
+
+  /** All lanes but this one forget the symbol; those that serve none any more end. */
+  #mute(index: number, but?: Lane): void {
+    for (const lane of [...this.#lanes]) {
+      if (lane !== but && lane.mute(index)) this.#drop(lane)
+    }
   }
 
   #place(index: number): Place {
@@ -201,7 +245,11 @@ export class CcxtPseudoSocket implements Socket, LaneOwner {
     return { index, instrument: this.#instruments[index]!, generation }
   }
 
-  #startLane(places: readonly Place[], batches: boolean): Lane {
+  #startLane(
+    places: readonly Place[],
+    batches: boolean,
+    succeeds?: () => CcxtPosition | undefined,
+  ): Lane {
     const exchange = this.#exchange()
     exchange.setMarkets(this.#markets)
     const lane = new Lane(this, {
@@ -210,6 +258,7 @@ export class CcxtPseudoSocket implements Socket, LaneOwner {
       places,
       limit: this.#limit,
       batches,
+      ...(succeeds === undefined ? {} : { succeeds }),
       redirectSocket: (url) => overrideEndpoint(url, this.#wsUrl),
       redirectRest: (url) => this.#redirectRest(url),
     })
@@ -220,6 +269,7 @@ export class CcxtPseudoSocket implements Socket, LaneOwner {
 
   #drop(lane: Lane): void {
     this.#lanes.delete(lane)
+    this.#joining.delete(lane)
     if (lane === this.#main) this.#main = undefined
     lane.dispose()
   }

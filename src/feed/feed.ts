@@ -107,6 +107,7 @@ export class Feed {
           ...options,
           depth: depth.view,
           kept: depth.kept,
+          deepens: adapter.protocol.snapshot === 'rest',
           exchange: adapter.exchange,
           instrument,
           stream: first + index,

@@ -58,6 +58,8 @@ export interface StreamOptions {
   readonly depth: number
   /** Levels a side that the book keeps; no fewer. */
   readonly kept: number
+  /** A refresh may bring more levels than the first whole book had; else as many at best. */
+  readonly deepens?: boolean
   readonly publish: 'delta' | 'book'
   readonly snapshotIntervalMs: number
   /** Every epoch is greater. */
@@ -93,6 +95,7 @@ export class SymbolStream {
   readonly #depth: number
   /** Of the latest whole book. */
   #certainAtFirst = Infinity
+  readonly #deepens: boolean
   readonly #mayNeedParts: boolean
   readonly #snapshotIntervalMs: number
   /** Highest epoch of another writer that has to be exceeded. */
@@ -122,6 +125,7 @@ export class SymbolStream {
       options.kept,
     )
     this.#depth = depth
+    this.#deepens = options.deepens ?? true
     this.#stream = options.stream
     this.#outlet = outlet
     this.#encoder = new EventEncoder(
@@ -426,7 +430,10 @@ export class SymbolStream {
   /** Half of the levels that were known beyond the view are gone: time for a newer snapshot. */
   get isEroding(): boolean {
     if (this.state !== 'live') return false
-    return 2 * this.book.certainDepth < this.#depth + this.#certainAtFirst
+    const first = this.#certainAtFirst
+    // Where there is no more to be had, what there was is held.
+    const held = this.#deepens || first >= this.#depth ? this.#depth : first / 2
+    return 2 * this.book.certainDepth < held + first
   }
 
   #random(): number {

@@ -69,6 +69,41 @@ describe('the session', () => {
     assert.deepEqual(listener.horizons[0], { bid: 9850, ask: NaN })
   })
 
+  test('a refresh replaces the live book, once, and its generation speaks from then on', () => {
+    const { session, listener, say } = open()
+    session.refresh!(0)
+    assert.equal(listener.sent.length, 1, 'there is nothing to refresh')
+    say(snapshot)
+    const refreshed = { ...snapshot, t: 'refreshed', h: 1, g: 1, n: 9 }
+    say(refreshed)
+    session.refresh!(0)
+    session.refresh!(0)
+    assert.deepEqual(listener.sent.slice(1), ['{"op":"refresh","i":0}'])
+    say({ ...book, t: 'delta', b: [['99', '1']], a: [] })
+    say({ ...book, t: 'delta', g: 1, b: [['98', '1']], a: [] })
+    say(refreshed)
+    say({ ...book, t: 'delta', b: [['97', '1']], a: [] })
+    say({ ...book, t: 'delta', g: 1, b: [['100.005', '1']], a: [] })
+    assert.deepEqual(
+      listener.outputs.map(({ kind, levels }) => [kind, levels.length]),
+      [['snapshot', 2], ['delta', 1], ['refreshed', 2], ['delta', 1]],
+    )
+    assert.deepEqual(listener.horizons[0], { bid: 10000, ask: 10001 })
+
+    session.refresh!(0)
+    say({ t: 'lost', i: 0, g: 2, r: 'disconnect', m: 'it never came' })
+    assert.deepEqual(listener.suspects, [], 'the live one goes on')
+    session.refresh!(0)
+    say({ ...refreshed, g: 2 })
+    session.resync(0)
+    say({ ...refreshed, g: 3 })
+    say({ ...snapshot, g: 4 })
+    assert.deepEqual(
+      listener.outputs.slice(4).map(({ kind }) => kind),
+      ['snapshot'],
+    )
+  })
+
   test('a side of prices with more decimals than usual has a horizon, too', () => {
     const { listener, say } = open()
     say({ ...snapshot, h: 1, b: [['98.50123', '1'], ['99.001', '1']], a: [['100.012345', '1']] })

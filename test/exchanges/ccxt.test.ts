@@ -427,6 +427,67 @@ describe('errors', () => {
   })
 })
 
+test('a book that is known in part is asked for again, and goes on in its run', PATIENT, () => {
+  const kucoin = families.find(({ id }) => id === 'kucoin')!
+  const KNOWN = 3
+  let isLimited = false
+  const shallow: Family = {
+    ...kucoin,
+    rest: (request, market) => {
+      // deno-lint-ignore no-explicit-any
+      const answer = kucoin.rest!(request, market) as any
+      if (answer?.data.bids === undefined) return answer
+      if (isLimited) return { code: '429000', msg: 'Too Many Requests' }
+      const { bids, asks } = answer.data
+      const data = { ...answer.data, bids: bids.slice(0, KNOWN), asks: asks.slice(0, KNOWN) }
+      return { ...answer, data }
+    },
+  }
+  return withWorld(shallow, async ({ stub, dice, connect, live }) => {
+    const client = connect()
+    await live(client)
+    const { listener, session } = client
+    const known = () => listener.realBooks[0]!.bids.count
+    const best = () => [...listener.realBooks[0]!.levels(0)][0]![0]
+    const erode = async () => {
+      while (known() > 1) {
+        const before = listener.outputs.length
+        stub.change(0, [['bid', best(), '0']])
+        await until('told', WITHIN_MS, () => listener.outputs.length > before)
+      }
+    }
+    const refreshes = () => listener.outputs.filter(({ kind }) => kind === 'refreshed').length
+    // ccxt asks for its snapshot when something comes.
+    const refreshed = (count: number) =>
+      until(() => `refreshed; ${client.troubles}`, WITHIN_MS, () => {
+        stub.change(1, someChange(dice, stub.books[1]!))
+        stub.change(0, [['ask', '1900', `${1 + dice.below(900)}`]])
+        return refreshes() === count
+      })
+    for (let price = 960; price < 980; price += 2) stub.change(0, [['bid', `${price}`, '1']])
+    await erode()
+    isLimited = true
+    session.refresh!(0)
+    await until('given up', WITHIN_MS, () => {
+      stub.change(0, [['ask', '1900', `${1 + dice.below(900)}`]])
+      return client.frames.some((frame) => frame.t === 'lost' && frame.g === 1)
+    })
+    isLimited = false
+    session.refresh!(0)
+    await refreshed(1)
+    assert.ok(known() >= KNOWN, `${known()} levels`)
+    await same(client, stub)
+    await erode()
+    session.refresh!(0)
+    await refreshed(2)
+    assert.ok(known() >= KNOWN, `${known()} levels`)
+    await same(client, stub)
+    assert.deepEqual([listener.suspects, listener.failures, client.closed], [[], [], undefined])
+    assert.equal(listener.outputs.filter(({ kind }) => kind === 'snapshot').length, 2)
+    assert.ok(stub.open <= 2, `${stub.open} sockets`)
+  })
+})
+
 test(
   'a paused connection tells the difference when it goes on',
   PATIENT,
@@ -483,8 +544,9 @@ describe('a lane', () => {
     sizeDecimals: 2,
   }))
 
-  function start() {
+  function start(succeeds?: () => { nonce: number; timestampMs: number } | undefined) {
     const fake = new FakeExchange()
+    const joined: number[] = []
     const exchange = fake as unknown as CcxtExchange
     const frames: CcxtFrame[] = []
     const ends: string[] = []
@@ -492,6 +554,7 @@ describe('a lane', () => {
       isPaused: false,
       emit: (frame) => void frames.push(frame),
       alive: () => {},
+      joins: (_lane, { index }) => void joined.push(index),
       ended: (_lane, kind) => void ends.push(kind),
       split: () => {},
     }, {
@@ -500,6 +563,7 @@ describe('a lane', () => {
       places: instruments.map((instrument, index) => ({ index, instrument, generation: 0 })),
       limit: undefined,
       batches: false,
+      ...(succeeds === undefined ? {} : { succeeds }),
       redirectSocket: (url) => url,
       redirectRest: (url) => url,
     })
@@ -509,7 +573,7 @@ describe('a lane', () => {
       say(() => {
         fake.orderbooks[symbol] = exchange.orderBook({ bids: [[1, 1]], asks: [[2, 1]] })
       })
-    return { fake, lane, frames, ends, say, fill }
+    return { fake, lane, frames, ends, joined, say, fill }
   }
 
   test('an error in a message that names nobody may have cost any live book a change', () => {
@@ -554,6 +618,36 @@ describe('a lane', () => {
       assert.ok(ms < 50, `${ms} ms`)
       lane.dispose()
     }
+  })
+
+  test('a lane that is to take over waits until its book is as new as the live one', () => {
+    let live = { nonce: 10, timestampMs: -1 }
+    const { fake, lane, frames, joined, say } = start(() => live)
+    say(() => {
+      const { orderBook } = fake as unknown as CcxtExchange
+      const book = orderBook({ bids: [[1, 1]], asks: [[2, 1]] })
+      Object.assign(book, { nonce: 8 })
+      fake.orderbooks['BTC/USDT'] = book
+    })
+    const book = fake.orderbooks['BTC/USDT']!
+    const change = (nonce: number, size: number) =>
+      say(() => {
+        Object.assign(book, { nonce })
+        book.bids.storeArray([1, size])
+      })
+    change(9, 2)
+    live = { nonce: 11, timestampMs: -1 }
+    change(10, 3)
+    assert.deepEqual([frames, joined], [[], []])
+    change(11, 4)
+    assert.deepEqual(joined, [0])
+    change(12, 5)
+    const said = frames.map((frame) => frame.t === 'lost' ? 'lost' : JSON.stringify(frame))
+    assert.deepEqual(said, [
+      '{"t":"refreshed","h":0,"i":0,"g":0,"n":11,"ts":-1,"b":[["1","4"]],"a":[["2","1"]]}',
+      '{"t":"delta","i":0,"g":0,"n":12,"ts":-1,"b":[["1","5"]],"a":[]}',
+    ])
+    lane.dispose()
   })
 
   test('of a lost book no prices are noted any more', () => {

@@ -614,6 +614,19 @@ describe('a book that is known in part', () => {
     assert.deepEqual(world.sink.take(), ['delta 1.4 [[7,0],[6,0],[4,1],[3,1]][]'])
   })
 
+  test('asks for no more than there is to be had', () => {
+    const world = new World(1, {}, 10)
+    const session = world.adapter.sessions.at(-1)!
+    const bids = [10, 9, 8, 7, 6, 5, 4, 3].map((price) => [price, 1] as const)
+    world.frame(0, { t: 's', b: bids, a: [[11, 1]], horizon: [3, null] })
+    world.frame(0, { t: 'u', b: [[10, 0], [9, 0]] })
+    world.pass(40_000, 0)
+    assert.deepEqual(session.refreshes, [], 'its snapshots have no more than eight')
+    world.frame(0, { t: 'u', b: [[8, 0]] })
+    world.pass(20_000, 0)
+    assert.equal(session.refreshes[0], 0)
+  })
+
   test('a side of which nothing is known any more is lost, not empty', () => {
     const world = new World(1)
     world.frame(0, { t: 's', b: [[10, 1], [9, 1]], a: [[11, 1]], horizon: [9, null] })
