@@ -3,6 +3,7 @@ import type { Scope } from '../core/errors.ts'
 import type { LogLevel, Settings } from '../config/settings.ts'
 import type { WorkerPlan } from '../config/plan.ts'
 import type { SinkStats } from '../sinks/sink.ts'
+import type { Hold } from '../feed/address.ts'
 import type { FeedStats } from '../feed/stats.ts'
 import type { LastPublished } from '../kafka/last-published.ts'
 import type { RivalStats } from '../kafka/rivals.ts'
@@ -21,10 +22,12 @@ export type ToWorker =
      * no predecessor.
      */
     readonly epochFloor: number
+    /** What another worker was told before this one began. */
+    readonly held?: Hold
   }
   | { readonly type: 'drain'; readonly timeoutMs: number }
-  /** The exchange told another worker, and so this address, to ask for no REST snapshots so long. */
-  | { readonly type: 'limited'; readonly retryAfterMs: number }
+  /** The exchange told another worker, and so this address, to ask for nothing so long. */
+  | { readonly type: 'held'; readonly hold: Hold }
   /** Answers `drained`: the worker may exit. */
   | { readonly type: 'goodbye' }
 
@@ -72,6 +75,6 @@ export type FromWorker =
     readonly exitCode: number
   }
   /** The exchange told this address to wait: every other worker must hear it. */
-  | { readonly type: 'limited'; readonly retryAfterMs: number }
+  | { readonly type: 'held'; readonly hold: Hold }
   /** `stats` absent: there was no plan yet, so nothing to drain. */
   | { readonly type: 'drained'; readonly complete: boolean; readonly stats?: WorkerStats }

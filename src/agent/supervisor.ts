@@ -4,6 +4,7 @@ import type { Settings } from '../config/settings.ts'
 import type { WorkerPlan } from '../config/plan.ts'
 import { EXIT } from '../core/errors.ts'
 import type { LastPublished } from '../kafka/last-published.ts'
+import type { Hold } from '../feed/address.ts'
 import { LineForwarder } from './lines.ts'
 import type { FromWorker } from './messages.ts'
 import { type Death, type WorkerOutput, WorkerProcess } from './process.ts'
@@ -75,6 +76,8 @@ export class Supervisor {
   #drainUntilMs = 0
   /** Nobody is interested any more in what was delivered. */
   #killed = false
+  /** The exchange refuses this address until then: a worker that starts anew must know. */
+  #held: { readonly untilMs: number; readonly reason: string } | undefined
   #resolve: (exitCode: number) => void = () => {}
 
   constructor(options: SupervisorOptions) {
@@ -184,11 +187,18 @@ export class Supervisor {
       type: 'plan',
       settings: this.#settings,
       plan: slot.plan,
+      ...this.#stillHeld(),
       producer: this.#options.producer,
       published,
       epochFloor: slot.epochs.begin(Date.now(), performance.now()),
     })
     slot.state = 'running'
+  }
+
+  #stillHeld(): { readonly held?: Hold } {
+    if (this.#held === undefined) return {}
+    const forMs = this.#held.untilMs - performance.now()
+    return forMs > 0 ? { held: { forMs, reason: this.#held.reason } } : {}
   }
 
   #received(slot: WorkerSlot, message: FromWorker): void {
@@ -202,7 +212,11 @@ export class Supervisor {
       case 'fatal':
         slot.fatal = message
         return
-      case 'limited':
+      case 'held':
+        this.#held = {
+          untilMs: performance.now() + message.hold.forMs,
+          reason: message.hold.reason,
+        }
         for (const other of this.#slots) if (other !== slot) other.process?.send(message)
         return
       case 'drained':

@@ -1,5 +1,6 @@
 /** What the agent shows of itself: readiness, status and metrics are all made from this. */
 import type { WorkerPlan } from '../config/plan.ts'
+import type { BookStats, FeedStats } from '../feed/stats.ts'
 import type { WorkerStats } from './messages.ts'
 import { describeRival, rivalsOf } from './rivals.ts'
 import type { Totals } from './totals.ts'
@@ -70,6 +71,7 @@ export function readiness(view: AgentView): Check[] {
       )
     }
   }
+  checks.push(exchangeCheck(view))
   if (view.sink === 'kafka') {
     const rivals = rivalsOf(view.workers)
     const detail = rivals.length === 0 ? 'no other' : rivals.map(describeRival).join('; ')
@@ -88,6 +90,23 @@ function sinkFault(stats: WorkerStats | undefined): string | undefined {
   return isThrottled ? `${late}, throttled by the broker ${Math.round(throttleMs)} ms` : late
 }
 
+/** An address that is refused matters as long as a book is missing: live ones go on. */
+function exchangeCheck(view: AgentView): Check {
+  const feeds = view.workers.flatMap(({ stats }) => stats === undefined ? [] : [stats.feed])
+  const held = feeds.reduce<FeedStats | undefined>(
+    (most, feed) => feed.heldMs > (most?.heldMs ?? 0) ? feed : most,
+    undefined,
+  )
+  if (held === undefined) return check('exchange', true, 'does not refuse this address')
+  const seconds = Math.ceil(held.heldMs / 1000)
+  const detail = `${held.held}: this address is refused, asked again in ${seconds} s`
+  return check('exchange', feeds.every(({ books }) => books.every(isLive)), detail)
+}
+
+function isLive(book: BookStats): boolean {
+  return book.state === 'live' && !book.stale
+}
+
 function booksCheck(view: AgentView): Check {
   let total = 0
   const missing: string[] = []
@@ -95,7 +114,7 @@ function booksCheck(view: AgentView): Check {
     const live = new Set<string>()
     const reasons = new Map<string, string>()
     for (const book of worker.stats?.feed.books ?? []) {
-      if (book.state === 'live' && !book.stale) live.add(book.symbol)
+      if (isLive(book)) live.add(book.symbol)
       else reasons.set(book.symbol, book.stale ? 'stale' : book.reason ?? book.state)
     }
     for (const symbol of plannedSymbols(worker.plan)) {

@@ -106,8 +106,8 @@ class Worker {
         return void this.#start(message).catch((error) => this.#fail(error))
       case 'drain':
         return void this.#drain(message.timeoutMs)
-      case 'limited':
-        return this.#feed?.pauseSnapshots(message.retryAfterMs)
+      case 'held':
+        return this.#feed?.hold(message.hold)
       case 'goodbye':
         return void this.#leave()
     }
@@ -139,7 +139,8 @@ class Worker {
         ...(settings.restUrl === undefined ? {} : { restUrl: settings.restUrl }),
         epochFloor,
         ...publishedBefore(message.published),
-        onRateLimited: (retryAfterMs) => this.#send({ type: 'limited', retryAfterMs }),
+        ...(message.held === undefined ? {} : { held: message.held }),
+        onHeld: (hold) => this.#send({ type: 'held', hold }),
         onFatal: (error) => this.#fail(error),
         onNotice: (level, text) => log[level](text),
       },

@@ -50,6 +50,9 @@ interface Tap {
   readonly controller: AbortController
 }
 
+/** 23 days: a timer counts no further. */
+const SECONDS_MAX = 2_000_000
+
 export default defineCommand({
   meta: { name: 'tap', description: 'Reads the topic back and shows or verifies its books' },
   args: {
@@ -86,7 +89,7 @@ export default defineCommand({
     configureLog({ level: settings.logLevel, format: settings.logFormat, name: 'tap' })
     for (const warning of warnings) log.warn(warning)
     const text = (name: string) => flags[name] as string | undefined
-    const seconds = numberFlag('seconds', text('seconds'), { min: 0.001, max: 1e9 })
+    const seconds = numberFlag('seconds', text('seconds'), { min: 0.001, max: SECONDS_MAX })
     const limit = integerFlag('limit', text('limit'), { min: 1, max: Number.MAX_SAFE_INTEGER })
     const controller = new AbortController()
     const stop = () => controller.abort()

@@ -16,8 +16,11 @@ export interface SocketEvents {
   received(frame: Uint8Array): void
   /** A protocol ping or pong came: nothing to read, but the peer is there. */
   alive(): void
-  /** Exactly once, also when the connection could never be made. */
-  closed(code: number, reason: string): void
+  /**
+   * Exactly once, also when the connection could never be made; `refusal` when the peer answered the
+   * request for it like any other HTTP request.
+   */
+  closed(code: number, reason: string, refusal?: Refusal): void
 }
 
 export interface Socket {
@@ -31,6 +34,13 @@ export interface Socket {
   readonly bufferedBytes: number
   /** Ends at once, without waiting for the peer; `closed` still follows. */
   terminate(): void
+}
+
+/** An HTTP answer that is not what was asked for. */
+export interface Refusal {
+  readonly status: number
+  /** From `Retry-After`, in ms. */
+  readonly retryAfterMs?: number
 }
 
 export interface HttpResponse {

@@ -104,6 +104,11 @@ export interface Adapter {
   readonly volumes?: VolumeSource
   /** What can be had of `wanted` levels a side (0 = full). Absent: what was wished for, kept whole. */
   depth?(wanted: number): BookDepth
+  /**
+   * The body of an HTTP error is the exchange's own explanation of it, so that the error is about
+   * what was asked for, not about who asks. Absent: none is.
+   */
+  isOwnError?(body: string): boolean
   /** Instruments of different segments cannot share a socket. Absent: all can. */
   segment?(instrument: Instrument): string
   /** The form two spellings of one market share on this exchange, by wire symbol. */

@@ -1165,6 +1165,7 @@ function adapterOf(rules: Rules, marketsUrl: string, volumesUrl: string): Adapte
       parse: ([answer], markets) => parseVolumes(answer, markets),
     },
     depth: (wanted) => bookDepth(rules, wanted),
+    isOwnError,
     warmFrames: (instrument) => warmFrames(rules.chained, instrument),
     warmSnapshot,
     open: (instruments, output, depth) => new BinanceSession(rules, instruments, output, depth),
@@ -1182,3 +1183,13 @@ export const binanceusdm: Adapter = adapterOf(
   'https://fapi.binance.com/fapi/v1/exchangeInfo',
   'https://fapi.binance.com/fapi/v1/ticker/24hr',
 )
+
+/** `{"code":-1121,"msg":"Invalid symbol."}`; what bars a region or a client has 0, or another shape. */
+function isOwnError(body: string): boolean {
+  try {
+    const answer: unknown = JSON.parse(body)
+    return isRecord(answer) && typeof answer.msg === 'string' && Number(answer.code) < 0
+  } catch {
+    return false
+  }
+}

@@ -8,9 +8,15 @@ const LIMITED = /^RateLimitExceeded$|^DDoSProtection$|too many|rate.?limit|throt
 /** As much of a message is searched for the names of symbols. */
 const SEARCHED_MAX = 4096
 
+/**
+ * HTTP answers to an address, as ccxt and `ws` quote them: `Unexpected server response: 403`,
+ * `okx GET https://.. 451 Unavailable For Legal Reasons ..`.
+ */
+const BARRED = /(?:server response: |\bGET \S+ )(?:401|403|407|418|429|451)\b/
+
 /** The exchange refuses everything for a while. */
 export function isLimit(name: string, text: string): boolean {
-  return LIMITED.test(name) || LIMITED.test(text)
+  return LIMITED.test(name) || LIMITED.test(text) || BARRED.test(text)
 }
 
 /** The beginning of a message as text, to look for names in. */

@@ -1,6 +1,7 @@
 /** How fast one worker may open sockets and send messages: its share of the per-IP limits. */
 import type { Environment, Timer } from '../core/environment.ts'
 import type { Limits } from '../exchanges/adapter.ts'
+import type { Address } from './address.ts'
 
 /** Part of an exchange's limit that is used: clocks differ and packets bunch up on the way. */
 const MARGIN = 0.85
@@ -140,6 +141,8 @@ export interface BudgetClient {
 export class Budget {
   readonly connects: TokenBucket | SlidingWindow
   readonly messages: TokenBucket
+  /** What it says of new sockets goes before every budget. */
+  readonly address: Address
   readonly #environment: Environment
   readonly #windowMs: number
   readonly #connecting: BudgetClient[] = []
@@ -150,7 +153,14 @@ export class Budget {
   #pumping = false
   #again = false
 
-  constructor(limits: Limits, share: number, phase: number, environment: Environment) {
+  constructor(
+    limits: Limits,
+    share: number,
+    phase: number,
+    environment: Environment,
+    address: Address,
+  ) {
+    this.address = address
     const now = environment.monotonicMs()
     this.connects = connectBudget(limits, share, phase, now)
     this.messages = new TokenBucket(limits.framesPerSecond, share, phase, now)
@@ -178,6 +188,7 @@ export class Budget {
 
   /** The granted socket is open: its messages are in its queue now. */
   opened(client: BudgetClient): void {
+    this.address.succeeded('WebSocket')
     this.#promised.delete(client)
   }
 
@@ -233,8 +244,9 @@ export class Budget {
 
   #connect(nowMs: number): number {
     while (this.#connecting.length > 0) {
-      const waitMs = this.connects.waitMs(nowMs)
+      const waitMs = Math.max(this.address.waitMs(nowMs), this.connects.waitMs(nowMs))
       if (waitMs > 0) return waitMs
+      if (this.address.isTrying && this.#promised.size > 0) return RETRY_MS
       const client = this.#connecting[0]
       const ahead = this.#ahead()
       const total = ahead + client.openingMessages

@@ -1,8 +1,9 @@
 /** The life of one socket slot, and the only door to `ws` on the feed's side. */
 import WebSocket from 'ws'
-import type { Environment, Socket, SocketEvents, Timer } from '../core/environment.ts'
+import type { Environment, Refusal, Socket, SocketEvents, Timer } from '../core/environment.ts'
 import type { Limits, Session } from '../exchanges/adapter.ts'
 import type { Budget, BudgetClient } from './budget.ts'
+import { parseRetryAfter } from './retry-after.ts'
 
 /**
  * A real socket. Under Bun `ws` is Bun's own client; on every runtime a text message arrives as a
@@ -20,10 +21,10 @@ export function openWebSocket(
   })
   let ended = false
   let failure = ''
-  const end = (code: number, reason: string): void => {
+  const end = (code: number, reason: string, refusal?: Refusal): void => {
     if (ended) return
     ended = true
-    events.closed(code, reason)
+    events.closed(code, reason, refusal)
   }
   socket.on('open', () => {
     if (!ended) events.opened()
@@ -43,6 +44,14 @@ export function openWebSocket(
   // A ping is answered by the library.
   socket.on('ping', alive)
   socket.on('pong', alive)
+  socket.on('unexpected-response', (_request, response) => {
+    const retryAfterMs = parseRetryAfter(response.headers['retry-after'], Date.now())
+    end(1006, `HTTP ${response.statusCode ?? 0} in place of a WebSocket`, {
+      status: response.statusCode ?? 0,
+      ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
+    })
+    socket.terminate()
+  })
   socket.on('error', (error) => {
     failure = error.message
   })
@@ -321,10 +330,13 @@ export class Connection implements BudgetClient {
   }
 
   /** From the link: the socket is gone. */
-  socketClosed(code: number, reason: string): void {
+  socketClosed(code: number, reason: string, refusal: Refusal | undefined): void {
+    const { address } = this.#budget
+    if (refusal !== undefined) address.refused('WebSocket', refusal)
     const wasOpen = this.state === 'open'
     const text = reason === '' ? `code ${code}` : `code ${code}, ${reason}`
-    this.#lose(wasOpen ? 'closed' : 'refused', text, 0)
+    const heldMs = address.waitMs(this.environment.monotonicMs())
+    this.#lose(wasOpen ? 'closed' : 'refused', text, heldMs)
   }
 
   #heard(nowMs: number): void {
@@ -417,7 +429,7 @@ class SocketLink implements SocketEvents {
     this.#connection?.socketAlive()
   }
 
-  closed(code: number, reason: string): void {
-    this.#connection?.socketClosed(code, reason)
+  closed(code: number, reason: string, refusal?: Refusal): void {
+    this.#connection?.socketClosed(code, reason, refusal)
   }
 }

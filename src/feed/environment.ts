@@ -52,13 +52,28 @@ const clock = new WallClock(() => performance.now(), () => Date.now(), performan
 export const realEnvironment: Environment = {
   nowUs: () => clock.nowUs(),
   monotonicMs: () => performance.now(),
-  setTimer(delayMs, callback): Timer {
-    const handle = setTimeout(callback, delayMs)
-    return { cancel: () => clearTimeout(handle) }
-  },
+  setTimer,
   random: () => Math.random(),
   openSocket: openWebSocket,
   httpGet,
+}
+
+/** Longest delay a runtime counts; a longer one would end at once. */
+const DELAY_MAX_MS = 2 ** 31 - 1
+
+function setTimer(delayMs: number, callback: () => void): Timer {
+  if (delayMs <= DELAY_MAX_MS) {
+    const handle = setTimeout(callback, delayMs)
+    return { cancel: () => clearTimeout(handle) }
+  }
+  let next: Timer | undefined
+  const handle = setTimeout(() => next = setTimer(delayMs - DELAY_MAX_MS, callback), DELAY_MAX_MS)
+  return {
+    cancel() {
+      clearTimeout(handle)
+      next?.cancel()
+    },
+  }
 }
 
 /** Loaded when first needed: node:http takes as long to load as the rest of a worker. */

@@ -6,6 +6,7 @@ import type { ObfeedError } from '../core/errors.ts'
 import type { Instrument, PlannedSymbol } from '../core/instrument.ts'
 import { type Adapter, depthOf, type SessionOutput } from '../exchanges/adapter.ts'
 import type { Sink, SinkEvents } from '../sinks/sink.ts'
+import { Address, type Hold } from './address.ts'
 import { Budget } from './budget.ts'
 import { Connection, type ConnectionOwner, type ConnectionTimings } from './connection.ts'
 import { type GroupContext, SymbolGroup } from './group.ts'
@@ -41,8 +42,10 @@ export interface FeedOptions {
   readonly published?: ReadonlyMap<string, Position>
   /** Absent: the product's own. */
   readonly timings?: ConnectionTimings
-  /** The exchange told this address to ask for no snapshot for so long: the other workers must hear it. */
-  onRateLimited?(retryAfterMs: number): void
+  /** Another worker was told so before this one began. */
+  readonly held?: Hold
+  /** The exchange told this address to ask for nothing for so long: the other workers must hear it. */
+  onHeld?(hold: Hold): void
   /** The worker cannot go on. */
   onFatal(error: ObfeedError): void
   /** For humans; rate-limited, never per frame. */
@@ -55,6 +58,7 @@ export class Feed {
   readonly sinkEvents: SinkEvents
   readonly #environment: Environment
   readonly #options: FeedOptions
+  readonly #address: Address
   readonly #snapshots: SnapshotQueue
   readonly #groups: SymbolGroup[] = []
   readonly #symbolStreams: SymbolStream[] = []
@@ -78,17 +82,23 @@ export class Feed {
     this.#environment = environment
     this.streams = plan.connections.flat()
     const { snapshotWeightPerMinute = Infinity } = adapter.limits
+    this.#address = new Address(environment, (hold) => {
+      this.#noticeHeld(hold)
+      options.onHeld?.(hold)
+    })
+    if (options.held !== undefined) this.#address.join(options.held)
     this.#snapshots = new SnapshotQueue(environment, {
       restUrl: options.restUrl,
       weightPerMinute: snapshotWeightPerMinute * plan.budgetShare,
-      onRateLimited: (retryAfterMs) => options.onRateLimited?.(retryAfterMs),
+      address: this.#address,
+      isOwnError: adapter.isOwnError,
     })
     const depth = depthOf(adapter, options.depth)
     // Two times what the interval asks for, so that a burst of dues is worked off.
     const perTick = (this.streams.length * TICK_MS) / options.snapshotIntervalMs
     this.#checkpointsPerTick = Math.max(1, Math.ceil(2 * perTick))
     const phase = (plan.id * plan.budgetShare) % 1
-    const budget = new Budget(adapter.limits, plan.budgetShare, phase, environment)
+    const budget = new Budget(adapter.limits, plan.budgetShare, phase, environment, this.#address)
     const outlet = new Outlet(sink, environment)
     const context: GroupContext = {
       adapter,
@@ -97,6 +107,7 @@ export class Feed {
       connect: (symbols, owner) => this.#connect(symbols, owner, budget),
       environment,
       snapshots: this.#snapshots,
+      address: this.#address,
       notice: (level, message) => this.#notice(level, message),
       onFatal: (error) => options.onFatal(error),
     }
@@ -144,6 +155,8 @@ export class Feed {
       reconnects: {},
       snapshotAnswers: this.#snapshots.answers,
       snapshotsWaiting: 0,
+      held: '',
+      heldMs: 0,
       epochMax: options.epochFloor,
       books: this.#symbolStreams.map((stream) => stream.stats),
     }
@@ -186,9 +199,9 @@ export class Feed {
     return this.#symbolStreams[stream].epoch
   }
 
-  /** Another worker was told to wait: this one asks for no snapshot so long either. */
-  pauseSnapshots(durationMs: number): void {
-    this.#snapshots.pause(durationMs)
+  /** Another worker was told to wait: this one asks for nothing so long either. */
+  hold(hold: Hold): void {
+    this.#address.join(hold)
   }
 
   /** Brought up to date by reading it; the same object every time. */
@@ -201,6 +214,9 @@ export class Feed {
     stats.duplicates = 0
     stats.connectionsOpen = 0
     stats.snapshotsWaiting = this.#snapshots.waiting
+    const { held } = this.#address
+    stats.held = held?.reason ?? ''
+    stats.heldMs = Math.ceil(held?.forMs ?? 0)
     for (const reason of Object.keys(stats.reconnects)) stats.reconnects[reason] = 0
     for (const group of this.#groups) {
       group.addStats(stats)
@@ -279,6 +295,14 @@ export class Feed {
   #pressure(full: boolean): void {
     if (this.#drained) return
     for (const group of this.#groups) group.setDeaf(full)
+  }
+
+  #noticeHeld({ forMs, reason }: Hold): void {
+    this.#notice(
+      'warn',
+      `${this.#options.adapter.exchange} refuses this address (${reason}): no new socket and no ` +
+        `request for ${Math.ceil(forMs / 1000)} s; live books go on`,
+    )
   }
 
   #notice(level: 'warn' | 'info' | 'debug', message: string): void {

@@ -5,6 +5,7 @@ import { ObfeedError } from '../core/errors.ts'
 import type { InvalidReason } from '../core/event.ts'
 import type { PlannedSymbol } from '../core/instrument.ts'
 import type { SessionStats } from '../exchanges/adapter.ts'
+import type { Address } from './address.ts'
 import type { GroupOutput } from './group-output.ts'
 import { isBehind } from './position.ts'
 import { GroupSockets, type SocketsContext, type SocketsOwner } from './sockets.ts'
@@ -29,6 +30,7 @@ const REFRESH_PRIORITY = 1_000_000
 /** What a group needs of its feed. */
 export interface GroupContext extends SocketsContext {
   readonly onFatal: (error: ObfeedError) => void
+  readonly address: Address
 }
 
 /** One per plan connection, for as long as the feed lives; sockets come and go beneath it. */
@@ -290,7 +292,12 @@ export class SymbolGroup implements SocketsOwner {
       this.#context.onFatal(error)
       return
     }
-    this.#sockets.connection.reopen('failed', error.message, error.retryAfterMs ?? 0)
+    const forMs = error.retryAfterMs ?? 0
+    // The limits of exchanges are those of an address.
+    if (error.code === 'E_RATE_LIMITED' && forMs > 0) {
+      this.#context.address.hold({ forMs, reason: error.message })
+    }
+    this.#sockets.connection.reopen('failed', error.message, forMs)
   }
 
   /** The exchange does not serve this symbol: it is asked for again late, the others go on. */

@@ -4,6 +4,7 @@ import { request as httpRequest } from 'node:http'
 import type { IncomingMessage } from 'node:http'
 import { request as httpsRequest } from 'node:https'
 import type { HttpResponse, Timer } from '../core/environment.ts'
+import { parseRetryAfter } from './retry-after.ts'
 
 /** A larger answer is cut off: no exchange's snapshot comes near it. */
 const BODY_BYTES_MAX = 64 * 1024 * 1024
@@ -67,13 +68,4 @@ function collect(incoming: IncomingMessage, finish: (response: HttpResponse) => 
   })
   incoming.on('error', (error) => finish({ status: 0, body: error.message }))
   incoming.on('close', () => finish({ status: 0, body: 'answer was cut' }))
-}
-
-/** `Retry-After` in ms: seconds or an HTTP date; undefined when absent or unreadable. */
-export function parseRetryAfter(header: string | undefined, nowMs: number): number | undefined {
-  if (header === undefined) return undefined
-  const text = header.trim()
-  if (/^\d+(\.\d+)?$/.test(text)) return Math.ceil(Number(text) * 1000)
-  const at = Date.parse(text)
-  return Number.isNaN(at) ? undefined : Math.max(0, at - nowMs)
 }

@@ -4,16 +4,13 @@
  */
 import { overrideEndpoint } from '../core/endpoint.ts'
 import type { Environment, HttpResponse, Timer } from '../core/environment.ts'
+import type { Address } from './address.ts'
 import { SlidingWindow } from './budget.ts'
 import type { SnapshotOutcome } from './stats.ts'
 
 const CONCURRENCY = 2
 const TIMEOUT_MS = 10_000
 const BACKOFF_CAP_MS = 30_000
-/** How long everything waits after "too many requests" without a `Retry-After`. */
-const RATE_LIMITED_MS = 10_000
-/** Nobody is asked to wait longer than this: a `Retry-After` of days is a mistake. */
-const RATE_LIMITED_MAX_MS = 60 * 60_000
 const WINDOW_MS = 60_000
 /** Part of the exchange's limit that is used: its minutes are not ours, and others may ask, too. */
 const MARGIN = 0.85
@@ -41,8 +38,9 @@ export interface SnapshotQueueOptions {
   readonly restUrl: string | undefined
   /** Of all requests in any minute, this worker's share; Infinity: not limited. */
   readonly weightPerMinute: number
-  /** The exchange told this address to wait: every other worker must, too. */
-  onRateLimited(retryAfterMs: number): void
+  readonly address: Address
+  /** As `Adapter.isOwnError`. */
+  isOwnError?: ((body: string) => boolean) | undefined
 }
 
 interface Job extends SnapshotRequest {
@@ -60,7 +58,6 @@ export class SnapshotQueue {
   readonly #weights: SlidingWindow
   #waiting: Job[] = []
   readonly #running = new Map<Job, Timer | undefined>()
-  #pausedUntilMs = -Infinity
   #timer: Timer | undefined
 
   constructor(environment: Environment, options: SnapshotQueueOptions) {
@@ -86,13 +83,6 @@ export class SnapshotQueue {
   /** Wanted and not there yet. */
   get waiting(): number {
     return this.#waiting.length + this.#running.size
-  }
-
-  /** Nothing is asked for this long, whoever was told so. */
-  pause(durationMs: number): void {
-    const now = this.#environment.monotonicMs()
-    this.#pausedUntilMs = Math.max(this.#pausedUntilMs, now + durationMs)
-    this.#pump()
   }
 
   /** Asked for and neither answered nor refused yet. */
@@ -133,7 +123,10 @@ export class SnapshotQueue {
     this.#timer = undefined
     const now = this.#environment.monotonicMs()
     let heldMs = 0
-    while (this.#running.size < CONCURRENCY && now >= this.#pausedUntilMs) {
+    const { address } = this.#options
+    const pausedMs = address.waitMs(now)
+    const concurrency = address.isTrying ? 1 : CONCURRENCY
+    while (this.#running.size < concurrency && pausedMs === 0) {
       const at = this.#waiting.findIndex((job) => job.notBeforeMs <= now)
       if (at < 0) break
       // A light one does not overtake: else the heavy ones would wait for ever.
@@ -144,11 +137,11 @@ export class SnapshotQueue {
       this.#weights.take(now, job.weight)
       this.#run(job)
     }
-    if (this.#waiting.length === 0 || this.#running.size >= CONCURRENCY) return
+    if (this.#waiting.length === 0 || this.#running.size >= concurrency) return
     const first = heldMs > 0 ? now + heldMs : Math.min(
       ...this.#waiting.map((job) => job.notBeforeMs),
     )
-    const waitMs = Math.max(1, Math.ceil(Math.max(first, this.#pausedUntilMs) - now))
+    const waitMs = Math.max(1, Math.ceil(Math.max(first - now, pausedMs)))
     this.#timer = this.#environment.setTimer(waitMs, () => this.#pump())
   }
 
@@ -165,20 +158,21 @@ export class SnapshotQueue {
 
   #answered(job: Job, response: HttpResponse): void {
     const { status } = response
+    const { address, isOwnError } = this.#options
     if (status === 200) {
       this.answers.ok++
+      address.succeeded('REST request')
       job.receiver.snapshotReceived(job.index, response.body, this.#environment.nowUs())
       return
     }
     const now = this.#environment.monotonicMs()
-    if (status === 429 || status === 418 || response.retryAfterMs !== undefined) {
-      // Said to this address, so it holds for every request.
-      const askedMs = Math.max(response.retryAfterMs ?? RATE_LIMITED_MS, 1000)
-      const waitMs = Math.min(askedMs, RATE_LIMITED_MAX_MS)
-      this.#pausedUntilMs = Math.max(this.#pausedUntilMs, now + waitMs)
+    const isOwn = isOwnError?.(response.body) ?? false
+    if (address.refused('REST request', response, isOwn)) {
       this.answers.limited++
-      this.#options.onRateLimited(waitMs)
-    } else if (status >= 400 && status < 500 && status !== 408) {
+      this.#add({ ...job, notBeforeMs: now })
+      return
+    }
+    if (status >= 400 && status < 500 && status !== 408) {
       this.answers.refused++
       job.receiver.snapshotRefused(job.index, status, response.body)
       return

@@ -43,6 +43,10 @@ export interface FeedStats {
   readonly snapshotAnswers: Record<SnapshotOutcome, number>
   /** REST snapshots that are wanted and not there yet. */
   snapshotsWaiting: number
+  /** Why the exchange is asked for nothing at present; empty: it may be asked. */
+  held: string
+  /** For how long still, ms. */
+  heldMs: number
   /** Highest epoch in use. */
   epochMax: number
   readonly books: BookStats[]

@@ -264,7 +264,7 @@ class SimulatorServer implements Simulator {
     stream.on('error', () => stream.destroy())
     const id = this.exchange.connect(nowMs(), request.url)
     if (id < 0) {
-      const status = id === -1 ? '429 Too Many Requests' : '404 Not Found'
+      const status = id === -1 ? '429 Too Many Requests\r\nRetry-After: 2' : '404 Not Found'
       stream.end(`HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`)
       return
     }

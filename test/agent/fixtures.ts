@@ -51,6 +51,8 @@ export function statsOf(
       reconnects: {},
       snapshotAnswers: { ok: 0, refused: 0, limited: 0, failed: 0 },
       snapshotsWaiting: 0,
+      held: '',
+      heldMs: 0,
       epochMax: 1000,
       books,
       ...feed,

@@ -93,6 +93,20 @@ describe('readiness', () => {
 
   test('nothing is missing', () => assert.deepEqual(failing(healthy), []))
 
+  test('an address that the exchange refuses is said, and counts while a book is missing', () => {
+    const refused = (state: 'live' | 'syncing'): AgentView => {
+      const worker = workerOf()
+      const { stats } = worker
+      const books = stats!.feed.books.map((book) => ({ ...book, state }))
+      const feed = { ...stats!.feed, books, held: 'HTTP 403 to a REST request', heldMs: 11_900 }
+      return viewOf([{ ...worker, stats: { ...stats!, feed } }])
+    }
+    assert.deepEqual(failing(refused('live')), [])
+    const said = 'HTTP 403 to a REST request: this address is refused, asked again in 12 s'
+    assert.ok(failing(refused('syncing')).includes(`exchange: ${said}`))
+    assert.ok(readiness(refused('live')).some(({ detail }) => detail === said))
+  })
+
   test('before the plan only that is said', () => {
     const view = viewOf([workerOf()], { preparing: 'loading markets' })
     assert.deepEqual(failing(view), ['plan: loading markets'])

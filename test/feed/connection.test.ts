@@ -6,6 +6,7 @@ import type { AddressInfo } from 'node:net'
 import WebSocket, { WebSocketServer } from 'ws'
 import type { Environment, SocketEvents } from '../../src/core/environment.ts'
 import type { Limits, Session } from '../../src/exchanges/adapter.ts'
+import { Address } from '../../src/feed/address.ts'
 import { Budget } from '../../src/feed/budget.ts'
 import {
   Connection,
@@ -81,7 +82,7 @@ class Slot {
     environment: Environment = realEnvironment,
   ) {
     const adapter = fakeAdapter({ limits })
-    const budget = new Budget(adapter.limits, 1, 0, environment)
+    const budget = new Budget(adapter.limits, 1, 0, environment, new Address(environment, () => {}))
     this.connection = new Connection(
       {
         url,
@@ -189,6 +190,29 @@ describe('openWebSocket', () => {
     assert.equal(denied.seen.closed.length, 1)
     assert.match(denied.seen.closed[0][1], /429|101/)
     assert.equal(refused.seen.opened + denied.seen.opened + cut.seen.opened, 0)
+  })
+
+  test('what a refused upgrade was answered with is handed on', async () => {
+    const { url, server } = await serveSilence()
+    const page = 'Content-Type: text/html\r\nContent-Length: 6\r\n\nslow d'.replace(
+      '\n\n',
+      '\n\r\n',
+    )
+    server.on('connection', (socket) => {
+      socket.once('data', () => {
+        socket.write(`HTTP/1.1 429 Too Many Requests\r\nRetry-After: 30\r\n${page}`)
+      })
+    })
+    let closed: unknown[] | undefined
+    const { seen, events } = watcher()
+    openWebSocket(url, { ...events, closed: (...all) => closed = all }, 1 << 26)
+    await until('closed', 2000, () => closed)
+    assert.deepEqual(closed, [
+      1006,
+      'HTTP 429 in place of a WebSocket',
+      { status: 429, retryAfterMs: 30_000 },
+    ])
+    assert.equal(seen.opened, 0)
   })
 
   test('pause stops delivery, resume continues with nothing lost', async () => {

@@ -5,7 +5,7 @@ import { createServer, type RequestListener } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import type { HttpResponse } from '../../src/core/environment.ts'
 import { realEnvironment, WallClock } from '../../src/feed/environment.ts'
-import { parseRetryAfter } from '../../src/feed/http.ts'
+import { parseRetryAfter } from '../../src/feed/retry-after.ts'
 import { until } from '../support/until.ts'
 
 describe('WallClock', () => {
@@ -85,6 +85,16 @@ describe('timers', () => {
     await new Promise((resolve) => setTimeout(resolve, 10))
     assert.equal(fired, 1)
   })
+
+  test('longer than the runtime can count: not sooner', async () => {
+    let fired = 0
+    const timers = [2 ** 31, 1e12, Infinity].map((ms) =>
+      realEnvironment.setTimer(ms, () => fired++)
+    )
+    await new Promise((resolve) => realEnvironment.setTimer(50, () => resolve(undefined)))
+    for (const timer of timers) timer.cancel()
+    assert.equal(fired, 0)
+  })
 })
 
 describe('httpGet', () => {
@@ -125,6 +135,10 @@ describe('httpGet', () => {
     assert.equal(parseRetryAfter('Sun, 22 Nov 2026 00:00:10 GMT', Date.UTC(2026, 10, 22)), 10_000)
     assert.equal(parseRetryAfter('Sun, 22 Nov 2026 00:00:00 GMT', Date.UTC(2027, 0)), 0)
     assert.equal(parseRetryAfter('soon', 0), undefined)
+    const day = 24 * 3_600_000
+    for (const text of ['9'.repeat(400), '86401', 'Sun, 22 Nov 2099 00:00:00 GMT']) {
+      assert.equal(parseRetryAfter(text, Date.UTC(2026, 0)), day, 'not longer than a day')
+    }
     assert.equal(parseRetryAfter(undefined, 0), undefined)
   })
 

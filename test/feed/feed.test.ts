@@ -1,6 +1,8 @@
 import { beforeEach, describe, test } from 'node:test'
 import assert from 'node:assert/strict'
+import type { Refusal } from '../../src/core/environment.ts'
 import type { ObfeedError } from '../../src/core/errors.ts'
+import type { Hold } from '../../src/feed/address.ts'
 import { Feed, type FeedOptions } from '../../src/feed/feed.ts'
 import { KIND_INVALID } from '../../src/sinks/sink.ts'
 import {
@@ -22,6 +24,8 @@ class World {
   readonly feed: Feed
   readonly notices: string[] = []
   readonly fatal: ObfeedError[] = []
+  /** What the other workers are told. */
+  readonly held: Hold[] = []
   /** Number of the next frame of the open socket. */
   n = 0
 
@@ -35,6 +39,7 @@ class World {
         publish: 'delta',
         snapshotIntervalMs: 30_000,
         epochFloor: 0,
+        onHeld: (hold) => this.held.push(hold),
         onFatal: (error) => this.fatal.push(error),
         onNotice: (_level, message) => this.notices.push(message),
         ...options,
@@ -849,6 +854,81 @@ describe('drain', () => {
     world.feed.drain()
     assert.deepEqual(world.sink.records, [])
     assert.equal(world.environment.pendingTimers, 0)
+  })
+})
+
+describe('an address that is refused', () => {
+  /** Sockets of a symbol each. */
+  function sockets(count: number): Partial<FeedOptions> {
+    const connections = symbols(count).map((symbol) => [symbol])
+    return { plan: { id: 0, connections, budgetShare: 1 } }
+  }
+
+  /** Every slot has its socket refused at once. */
+  function refuseAll(world: World, refusal: Refusal): void {
+    for (const socket of world.environment.sockets.splice(0)) {
+      socket.events.closed(1006, `HTTP ${refusal.status}`, refusal)
+    }
+  }
+
+  test('Retry-After of one upgrade holds for all sockets and requests, then one tries', () => {
+    const world = new World(10, { rest: true }, sockets(10))
+    const { environment, feed } = world
+    assert.equal(environment.sockets.length, 10)
+    refuseAll(world, { status: 429, retryAfterMs: 30_000 })
+    assert.equal(feed.stats.held, 'HTTP 429 to a WebSocket, Retry-After 30 s')
+    environment.advance(29_900)
+    assert.equal(environment.sockets.length, 0)
+    assert.equal(environment.requests.length, 0)
+    assert.ok(feed.stats.heldMs > 0 && feed.stats.heldMs <= 100)
+    environment.advance(1100)
+    assert.equal(environment.sockets.length, 1, 'one to see whether it is over')
+    environment.socket.open()
+    environment.advance(1000)
+    assert.equal(environment.sockets.length, 10)
+    assert.equal(feed.stats.held, '')
+    const told = world.notices.filter((text) => /refuses this address \(HTTP 429/.test(text))
+    assert.equal(told.length, 1, world.notices.join('\n'))
+    assert.match(told[0], /for 30 s; live books go on/)
+    assert.deepEqual(world.held.map(({ forMs }) => forMs), [30_000])
+  })
+
+  test('a firewall: fewer and fewer attempts', () => {
+    const world = new World(10, {}, sockets(10))
+    let attempts = 0
+    for (let ms = 0; ms < 3_600_000; ms += 100) {
+      attempts += world.environment.sockets.length
+      refuseAll(world, { status: 403 })
+      world.environment.advance(100)
+    }
+    assert.ok(attempts >= 10 + 12 && attempts < 40, `${attempts} attempts in an hour`)
+  })
+
+  test('what another worker was told holds here as well, also before this one began', () => {
+    for (const early of [true, false]) {
+      const hold = { forMs: 10_000, reason: 'HTTP 418 to a REST request' }
+      const world = new World(3, {}, early ? { held: hold } : {})
+      if (!early) {
+        world.environment.sockets.splice(0)[0].events.closed(1006, 'reset')
+        world.feed.hold(hold)
+      }
+      world.environment.advance(9900)
+      assert.equal(world.environment.sockets.length, 0)
+      world.environment.advance(2000)
+      assert.equal(world.environment.sockets.length, 1)
+      assert.deepEqual(world.held, [], 'and is not told on')
+    }
+  })
+
+  test('too many messages, says the exchange: no new socket for so long', () => {
+    const world = new World(2, {}, sockets(2))
+    world.environment.sockets[0].open()
+    world.environment.sockets[0].receive({ t: 'l', n: 0 })
+    world.environment.sockets[1].events.closed(1006, 'reset')
+    world.environment.advance(6900)
+    assert.equal(world.environment.sockets.length, 2)
+    world.environment.advance(200)
+    assert.equal(world.environment.sockets.length, 3)
   })
 })
 

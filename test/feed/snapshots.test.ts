@@ -1,6 +1,7 @@
 import { beforeEach, describe, test } from 'node:test'
 import assert from 'node:assert/strict'
 import { SnapshotQueue, type SnapshotReceiver } from '../../src/feed/snapshots.ts'
+import { Address } from '../../src/feed/address.ts'
 import { FakeEnvironment } from './world.ts'
 
 class Receiver implements SnapshotReceiver {
@@ -21,16 +22,19 @@ describe('SnapshotQueue', () => {
   let receiver: Receiver
   /** What the other workers are told. */
   let limited: number[]
+  let address: Address
 
   const options = (weightPerMinute = Infinity) => ({
     restUrl: 'http://127.0.0.1:8080/rest',
     weightPerMinute,
-    onRateLimited: (retryAfterMs: number) => limited.push(retryAfterMs),
+    address,
+    isOwnError: (body: string) => body === 'bad symbol',
   })
 
   beforeEach(() => {
     environment = new FakeEnvironment()
     limited = []
+    address = new Address(environment, ({ forMs }) => limited.push(forMs))
     queue = new SnapshotQueue(environment, options())
     receiver = new Receiver()
   })
@@ -103,12 +107,45 @@ describe('SnapshotQueue', () => {
     environment.advance(19_900)
     assert.equal(environment.requests.length, 1)
     environment.advance(200)
+    assert.equal(environment.requests.length, 2, 'one to see whether it is over')
+    environment.requests[1].answer({ status: 200, body: '' })
     assert.equal(environment.requests.length, 3)
     assert.deepEqual(limited, [20_000])
   })
 
+  for (const status of [401, 403, 407, 451]) {
+    test(`${status} without a word of the exchange is about the address: longer and longer`, () => {
+      environment.randomValue = 0
+      queue.request(receiver, 0, ask(0))
+      queue.request(receiver, 1, ask(1))
+      const page = { status, body: '<html>Access denied</html>' }
+      for (const request of environment.requests.splice(0)) request.answer(page)
+      for (const seconds of [5, 10, 20, 40, 80, 160, 300, 300]) {
+        environment.advance(seconds * 1000 - 100)
+        assert.equal(environment.requests.length, 0, `${seconds} s`)
+        environment.advance(200)
+        assert.equal(environment.requests.length, 1)
+        environment.requests.splice(0)[0].answer(page)
+      }
+      assert.deepEqual(receiver.log, [], 'no symbol is refused')
+      assert.deepEqual(limited, [5, 10, 20, 40, 80, 160, 300, 300, 300].map((s) => s * 1000))
+      environment.advance(300_000)
+      environment.requests.splice(0)[0].answer({ status: 200, body: 'book' })
+      environment.requests.splice(0)[0].answer(page)
+      assert.equal(limited.at(-1), 5000, 'after a good answer it begins anew')
+    })
+
+    test(`${status} with one is about the symbol`, () => {
+      queue.request(receiver, 0, ask(0))
+      environment.requests[0].answer({ status, body: 'bad symbol' })
+      assert.deepEqual(receiver.log, [`0 refused ${status}`])
+      assert.deepEqual(limited, [])
+    })
+  }
+
   test('what another worker was told holds here as well', () => {
-    queue.pause(5000)
+    environment.randomValue = 0
+    address.join({ forMs: 5000, reason: 'HTTP 429' })
     queue.request(receiver, 0, ask(0))
     environment.advance(4900)
     assert.equal(environment.requests.length, 0)

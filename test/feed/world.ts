@@ -262,7 +262,7 @@ type FakeLevels = readonly (readonly [price: number, size: number])[]
  */
 export interface FakeFrame {
   readonly n: number
-  readonly t: 's' | 'u' | 'h' | 'x' | 'r' | 'f'
+  readonly t: 's' | 'u' | 'h' | 'x' | 'r' | 'f' | 'l'
   /** What the check that comes with it says; absent: none does. */
   readonly check?: boolean
   /** Prices of the worst levels that are known. */
@@ -335,6 +335,10 @@ class FakeSession implements Session {
       return
     }
     if (this.#options.lossScope !== 'symbol') this.provenUs = receivedUs
+    if (message.t === 'l') {
+      const details = { scope: 'connection', retryAfterMs: 7000 } as const
+      return this.#output.fail(new ObfeedError('E_RATE_LIMITED', 'too many messages', details))
+    }
     if (message.t === 'x') {
       const symbol = message.i === undefined ? undefined : this.#symbols[message.i]
       this.#output.fail(

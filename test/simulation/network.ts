@@ -1,5 +1,5 @@
 /** Simulated sockets between worker and exchange: TCP order, unless a fault says otherwise. */
-import type { Socket, SocketEvents } from '../../src/core/environment.ts'
+import type { Refusal, Socket, SocketEvents } from '../../src/core/environment.ts'
 import type { Random, VirtualClock } from './clock.ts'
 import type { Tally } from './tally.ts'
 
@@ -75,6 +75,8 @@ export class SimulatedNetwork {
   readonly observer: NetworkObserver
   readonly #accept: (socket: SimulatedSocket) => ServerEnd | undefined
   readonly #open = new Map<number, SimulatedSocket>()
+  /** The worker was told to connect no more until then. */
+  #toldUntilUs = 0
 
   /** `accept` gives undefined when the exchange does not want the connection. */
   constructor(
@@ -95,6 +97,9 @@ export class SimulatedNetwork {
   openSocket(url: string, events: SocketEvents, isAlive: () => boolean): SimulatedSocket {
     const socket = new SimulatedSocket(this, this.connects++, url, events, isAlive)
     this.#open.set(socket.id, socket)
+    if (this.clock.timeUs < this.#toldUntilUs) {
+      this.tally.violation(`socket ${socket.id} in spite of Retry-After`)
+    }
     if (this.random.chance(this.faults.hang)) {
       this.tally.count('connect hang')
       return socket
@@ -104,7 +109,9 @@ export class SimulatedNetwork {
       if (socket.isClosed) return
       if (refused) this.tally.count('connect refused')
       const server = refused ? undefined : this.#accept(socket)
-      if (server === undefined) socket.refused()
+      // Some of them in words, as an exchange's edge does.
+      if (refused && !this.unreachable && socket.id % 4 === 3) socket.refused(RETRY_AFTER_MS)
+      else if (server === undefined) socket.refused()
       else socket.accepted(server)
     })
     return socket
@@ -131,6 +138,11 @@ export class SimulatedNetwork {
     for (const socket of [...this.#open.values()]) socket.hangUp()
   }
 
+  /** A worker that was not there before knows of nothing. */
+  told(retryAfterMs: number): void {
+    this.#toldUntilUs = retryAfterMs === 0 ? 0 : this.clock.timeUs + retryAfterMs * 1000
+  }
+
   forget(socket: SimulatedSocket): void {
     this.#open.delete(socket.id)
   }
@@ -141,6 +153,9 @@ export class SimulatedNetwork {
     return base + this.extraLatencyUs
   }
 }
+
+/** As told to some that are refused. */
+const RETRY_AFTER_MS = 6000
 
 /** What is this late may be taken for lost. */
 const DEADLY_US = 4e6
@@ -258,8 +273,10 @@ export class SimulatedSocket implements Socket {
     })
   }
 
-  refused(): void {
-    this.#end(1006, 'connect ECONNREFUSED')
+  refused(retryAfterMs?: number): void {
+    if (retryAfterMs === undefined) return this.#end(1006, 'connect ECONNREFUSED')
+    this.#network.tally.count('connect refused for a while')
+    this.#end(1006, 'HTTP 429', { status: 429, retryAfterMs })
   }
 
   /** One frame; `sequence` as in it, -1 when it has none. The bytes become the socket's. */
@@ -366,17 +383,18 @@ export class SimulatedSocket implements Socket {
     }
   }
 
-  #end(code: number, reason: string): void {
+  #end(code: number, reason: string, refusal?: Refusal): void {
     if (this.#state === 'closed') return
     this.hangUp()
-    this.#tellClosed(code, reason)
+    this.#tellClosed(code, reason, refusal)
   }
 
-  #tellClosed(code: number, reason: string): void {
+  #tellClosed(code: number, reason: string, refusal?: Refusal): void {
     const { tally, observer } = this.#network
     tally.trace(() => `socket ${this.id} closed: ${code} ${reason}`)
     if (!this.#isAlive()) return
-    this.#events.closed(code, reason)
+    if (refusal?.retryAfterMs !== undefined) this.#network.told(refusal.retryAfterMs)
+    this.#events.closed(code, reason, refusal)
     observer.lost(this.id)
   }
 

@@ -468,8 +468,11 @@ const credulous = altered(() => ({}), (session) => {
   }
 })
 
-/** Pings and pongs say nothing to it. */
-function pingless(environment: Environment): Environment {
+/** Another one stands between a socket and its owner. */
+function listened(
+  environment: Environment,
+  between: (events: SocketEvents) => Partial<SocketEvents>,
+): Environment {
   return new Proxy(environment, {
     get(target, name) {
       if (name !== 'openSocket') {
@@ -480,11 +483,24 @@ function pingless(environment: Environment): Environment {
         target.openSocket(url, {
           opened: () => events.opened(),
           received: (frame) => events.received(frame),
-          alive: () => {},
-          closed: (code, reason) => events.closed(code, reason),
+          alive: () => events.alive(),
+          closed: (code, reason, refusal) => events.closed(code, reason, refusal),
+          ...between(events),
         }, frameBytesMax)
     },
   })
+}
+
+/** Pings and pongs say nothing to it. */
+function pingless(environment: Environment): Environment {
+  return listened(environment, () => ({ alive() {} }))
+}
+
+/** Takes every refused upgrade for a line that broke. */
+function undaunted(environment: Environment): Environment {
+  return listened(environment, (events) => ({
+    closed: (code, reason) => events.closed(code, reason),
+  }))
 }
 
 /** Stays on its socket until the exchange ends it. */
@@ -531,6 +547,7 @@ export const PLANTED: Readonly<Record<string, PlantedBug>> = {
   'ping-not-counted': { planted: { environment: pingless } },
   'handover-backwards': { exchange: 'okx', planted: { adapter: hasty } },
   'handover-backwards-in-time': { exchange: 'coinbase', planted: { adapter: hasty } },
+  'ignore-retry-after': { planted: { environment: undaunted } },
   'ignore-retirement': { exchange: 'bitfinex', planted: { adapter: stubborn } },
 }
 

@@ -387,6 +387,7 @@ class World {
       (url) => this.#exchange.rest(url),
     )
     this.#exchange.workerStarted()
+    this.#network.told(0)
     this.#deaths += this.#stale
     this.#stale = 0
     this.#handovers = 0

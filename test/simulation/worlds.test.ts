@@ -86,6 +86,7 @@ const FAULTS = [
   'clock stepped',
   'connect hang',
   'connect refused',
+  'connect refused for a while',
   'consumer joined late',
   'disconnect',
   'exchange outage',
