@@ -1,7 +1,9 @@
 /** The parent process of `run`: starts workers, prepares the plan meanwhile, serves, ends. */
 import { hostname } from 'node:os'
 import process from 'node:process'
-import { readPartitionMap, resolveMap } from '../config/partition-map.ts'
+import { readKnownSymbols, writeKnownSymbols } from '../config/known-symbols.ts'
+import { readPartitionMap, type ResolvedMap, resolveMap } from '../config/partition-map.ts'
+import type { DormantSymbol } from '../core/instrument.ts'
 import { depthWarning, makePlan, type WorkerPlan } from '../config/plan.ts'
 import type { Settings } from '../config/settings.ts'
 import { EXIT, ObfeedError } from '../core/errors.ts'
@@ -60,6 +62,9 @@ class Agent {
   readonly #supervisor: Supervisor
   readonly #layout: Layout
   readonly #map: ReturnType<typeof readPartitionMap>
+  /** Of the map, as far as the exchange listed them when it was used last. */
+  #known: ReadonlySet<string> = new Set()
+  #dormant: readonly DormantSymbol[] = []
   #preparing: string | undefined = 'loading markets'
   #server: StatusServer | undefined
   readonly #timers: ReturnType<typeof setInterval>[] = []
@@ -146,6 +151,10 @@ class Agent {
       depth: depth === 0 ? 'full' : depth,
       version: this.#options.version,
     })
+    for (const { symbol, reason } of this.#dormant) {
+      log.warn(`${symbol}: ${reason}, the others start; it is asked for again`)
+    }
+    this.#watchDormant()
     this.#awaitReady()
     this.#timers.push(
       setInterval(() => log.info('running', { ...summarize(this.#view()) }), SUMMARY_MS),
@@ -156,6 +165,22 @@ class Agent {
   }
 
   async #plan(): Promise<WorkerPlan[]> {
+    const { exchange } = this.#options.settings
+    this.#known = readKnownSymbols(this.#map.path, exchange)
+    const { symbols, dormant } = await this.#resolve()
+    const names = [...symbols, ...dormant].map(({ symbol }) => symbol)
+    const found = writeKnownSymbols(this.#map.path, exchange, names)
+    if (found !== undefined) {
+      log.debug(`the symbols of the map are not remembered beside it: ${found}`)
+    }
+    this.#dormant = dormant
+    this.#known = new Set(names)
+    const { workers, cpus } = this.#layout
+    const { limits, segment } = this.#options.adapter
+    return makePlan({ symbols, dormant, workers, cpus, limits, segment })
+  }
+
+  async #resolve(): Promise<ResolvedMap> {
     const { settings, adapter } = this.#options
     // Only here: a worker must never load it, and by now the workers are on their way.
     const { loadMarkets } = await import('../feed/markets.ts')
@@ -163,10 +188,33 @@ class Agent {
       restUrl: settings.restUrl,
       throughCcxt: settings.engine === 'ccxt',
     })
-    const symbols = resolveMap(this.#map, markets, adapter)
-    const { workers, cpus } = this.#layout
-    const { limits, segment } = adapter
-    return makePlan({ symbols, workers, cpus, limits, segment })
+    return resolveMap(this.#map, markets, adapter, {
+      isStrict: settings.strictMap,
+      known: this.#known,
+    })
+  }
+
+  /** Asks from time to time for what is not traded at present. */
+  #watchDormant(factor = 1): void {
+    if (this.#dormant.length === 0) return
+    const { marketsAgainMs } = this.#options.policy ?? RESTART_POLICY
+    const timer = setTimeout(async () => {
+      try {
+        const { symbols, dormant } = await this.#resolve()
+        const before = new Set(this.#dormant.map(({ symbol }) => symbol))
+        const woken = symbols.filter(({ symbol }) => before.has(symbol))
+        this.#dormant = dormant.filter(({ symbol }) => before.has(symbol))
+        if (woken.length > 0) {
+          log.info('traded again', { symbols: woken.map(({ symbol }) => symbol).join(' ') })
+        }
+        this.#supervisor.wake(woken)
+      } catch (error) {
+        const found = error instanceof Error ? error.message : String(error)
+        log.warn(`cannot see whether symbols are traded again: ${found}`)
+      }
+      if (!this.#supervisor.draining) this.#watchDormant(Math.min(10, factor * 1.5))
+    }, marketsAgainMs * factor * (1 + 0.1 * Math.random()))
+    this.#timers.push(timer)
   }
 
   /** Makes the topic fit; resolves with what it holds of the map's symbols. */

@@ -1,4 +1,5 @@
 /** What parent and workers say to each other over IPC, as JSON. */
+import type { PlannedSymbol } from '../core/instrument.ts'
 import type { Scope } from '../core/errors.ts'
 import type { LogLevel, Settings } from '../config/settings.ts'
 import type { WorkerPlan } from '../config/plan.ts'
@@ -28,6 +29,8 @@ export type ToWorker =
   | { readonly type: 'drain'; readonly timeoutMs: number }
   /** The exchange told another worker, and so this address, to ask for nothing so long. */
   | { readonly type: 'held'; readonly hold: Hold }
+  /** These symbols of the plan are traded again, as they are listed now. */
+  | { readonly type: 'wake'; readonly symbols: readonly PlannedSymbol[] }
   /** Answers `drained`: the worker may exit. */
   | { readonly type: 'goodbye' }
 

@@ -12,6 +12,8 @@ export interface RestartPolicy {
   readonly budgetWindowMs: number
   /** A worker silent for longer is killed. */
   readonly heartbeatTimeoutMs: number
+  /** Between two looks for markets that were not traded; up to ten times as long as they go on. */
+  readonly marketsAgainMs: number
 }
 
 export const RESTART_POLICY: RestartPolicy = {
@@ -21,6 +23,7 @@ export const RESTART_POLICY: RestartPolicy = {
   budget: 10,
   budgetWindowMs: 300_000,
   heartbeatTimeoutMs: 10_000,
+  marketsAgainMs: 60_000,
 }
 
 export type Verdict =

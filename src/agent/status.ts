@@ -1,7 +1,7 @@
 /** The status server: /livez, /readyz, /status and /metrics for one agent, from its view. */
 import { createServer, type Server, type ServerResponse } from 'node:http'
 import { EXPOSITION_CONTENT_TYPE } from '../telemetry/metrics.ts'
-import { type AgentView, type Check, readiness, type WorkerView } from './view.ts'
+import { type AgentView, notTraded, readiness, type WorkerView } from './view.ts'
 
 /** Asked at each request; must not block. */
 export interface StatusSource {
@@ -76,8 +76,8 @@ function answer(source: StatusSource, method: string, url: string, response: Ser
     case '/livez':
       return send(response, 200, TEXT_TYPE, 'ok\n')
     case '/readyz': {
-      const checks = readiness(source.view())
-      return sendReadiness(response, checks, searchParams.has('verbose'))
+      const view = source.view()
+      return sendReadiness(response, view, searchParams.has('verbose'))
     }
     case '/status':
       return send(response, 200, JSON_TYPE, JSON.stringify(statusOf(source)) + '\n')
@@ -88,7 +88,8 @@ function answer(source: StatusSource, method: string, url: string, response: Ser
   }
 }
 
-function sendReadiness(response: ServerResponse, checks: Check[], verbose: boolean): void {
+function sendReadiness(response: ServerResponse, view: AgentView, verbose: boolean): void {
+  const checks = readiness(view)
   const failed = checks.filter((check) => !check.ok)
   const status = failed.length === 0 ? 200 : 503
   if (verbose) {
@@ -96,7 +97,13 @@ function sendReadiness(response: ServerResponse, checks: Check[], verbose: boole
     return send(response, status, TEXT_TYPE, lines.join('') + (status === 200 ? 'ready\n' : ''))
   }
   const reasons = failed.map(({ name, detail }) => `${name}: ${detail}`)
-  send(response, status, JSON_TYPE, JSON.stringify({ ready: status === 200, reasons }) + '\n')
+  const resting = notTraded(view)
+  const body = {
+    ready: status === 200,
+    reasons,
+    ...(resting.length === 0 ? {} : { notTraded: resting }),
+  }
+  send(response, status, JSON_TYPE, JSON.stringify(body) + '\n')
 }
 
 function statusOf(source: StatusSource): unknown {

@@ -2,6 +2,7 @@
 import type { Writable } from 'node:stream'
 import type { Settings } from '../config/settings.ts'
 import type { WorkerPlan } from '../config/plan.ts'
+import type { PlannedSymbol } from '../core/instrument.ts'
 import { EXIT } from '../core/errors.ts'
 import type { LastPublished } from '../kafka/last-published.ts'
 import type { Hold } from '../feed/address.ts'
@@ -112,6 +113,23 @@ export class Supervisor {
     }
   }
 
+  /** Symbols that a plan has as dormant are traded again. */
+  wake(symbols: readonly PlannedSymbol[]): void {
+    for (const slot of this.#slots) {
+      const { plan } = slot
+      const dormant = plan?.dormant ?? []
+      const woken = symbols.filter(({ symbol }) => dormant.some((one) => one.symbol === symbol))
+      if (plan === undefined || woken.length === 0) continue
+      // So that its successor begins with them.
+      slot.plan = {
+        ...plan,
+        connections: [...plan.connections, ...woken.map((symbol) => [symbol])],
+        dormant: dormant.filter((one) => !woken.some(({ symbol }) => symbol === one.symbol)),
+      }
+      slot.process?.send({ type: 'wake', symbols: woken })
+    }
+  }
+
   get draining(): boolean {
     return this.#exitCode !== undefined
   }
@@ -178,7 +196,7 @@ export class Supervisor {
   #sendPlan(slot: WorkerSlot): void {
     if (slot.plan === undefined || this.#settings === undefined) return
     const published = publishedBeforeWorker(
-      slot.plan.connections.flat().map(({ symbol }) => symbol),
+      [...slot.plan.connections.flat(), ...slot.plan.dormant ?? []].map(({ symbol }) => symbol),
       this.#published,
       slot.books,
       Date.now(),

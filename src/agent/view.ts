@@ -72,6 +72,8 @@ export function readiness(view: AgentView): Check[] {
     }
   }
   checks.push(exchangeCheck(view))
+  const resting = notTraded(view)
+  checks.push(check('markets', true, resting.length === 0 ? 'all traded' : resting.join(', ')))
   if (view.sink === 'kafka') {
     const rivals = rivalsOf(view.workers)
     const detail = rivals.length === 0 ? 'no other' : rivals.map(describeRival).join('; ')
@@ -100,7 +102,13 @@ function exchangeCheck(view: AgentView): Check {
   if (held === undefined) return check('exchange', true, 'does not refuse this address')
   const seconds = Math.ceil(held.heldMs / 1000)
   const detail = `${held.held}: this address is refused, asked again in ${seconds} s`
-  return check('exchange', feeds.every(({ books }) => books.every(isLive)), detail)
+  return check('exchange', booksCheck(view).ok, detail)
+}
+
+/** Symbols that are not traded at present; they keep nothing from being ready. */
+export function notTraded(view: AgentView): string[] {
+  return view.workers.flatMap(({ plan }) => plan?.dormant ?? [])
+    .map(({ symbol, reason }) => `${symbol} (${reason})`)
 }
 
 function isLive(book: BookStats): boolean {

@@ -1,6 +1,7 @@
 /** A worker process: its share of the symbols from sockets to sink, under the parent's orders. */
 import process from 'node:process'
 import { findAdapter } from '../exchanges/index.ts'
+import type { PlannedSymbol } from '../core/instrument.ts'
 import { EXIT, ObfeedError } from '../core/errors.ts'
 import { realEnvironment } from '../feed/environment.ts'
 import { Feed } from '../feed/feed.ts'
@@ -52,6 +53,8 @@ class Worker {
   #sink: Sink | undefined
   #kafka: KafkaSink | undefined
   #planned = false
+  /** Of the plan, since it was sent. */
+  readonly #woken: PlannedSymbol[] = []
   /** Draining, orphaned or failed: nothing new is begun. */
   #ending = false
   #lagMs = 0
@@ -106,6 +109,9 @@ class Worker {
         return void this.#start(message).catch((error) => this.#fail(error))
       case 'drain':
         return void this.#drain(message.timeoutMs)
+      case 'wake':
+        if (this.#feed === undefined) this.#woken.push(...message.symbols)
+        return this.#feed?.wake(message.symbols)
       case 'held':
         return this.#feed?.hold(message.hold)
       case 'goodbye':
@@ -153,6 +159,7 @@ class Worker {
     // Both begin at once: books form while the sink connects, and its queue is bounded.
     const started = sink.start(feed.streams, feed.sinkEvents)
     feed.start()
+    feed.wake(this.#woken)
     this.#reportEagerly(feed)
     await started
     if (!this.#ending) kafka?.watch(feed, plan)

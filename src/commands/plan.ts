@@ -19,11 +19,16 @@ export default defineCommand({
   async run({ args }) {
     const { settings, origins, warnings } = resolveSettings({ flags: args })
     const adapter = await adapterOf(settings, origins.exchange)
-    const { symbols } = await prepare(settings, adapter, args['offline'] === true)
-    const layout = layoutWorkers(settings, symbols.length)
+    const { symbols, dormant } = await prepare(settings, adapter, {
+      offline: args['offline'] === true,
+      isStrict: settings.strictMap,
+    })
+    const all = [...symbols, ...dormant]
+    const layout = layoutWorkers(settings, all.length)
     const { limits, segment } = adapter
     const plan = makePlan({
       symbols,
+      dormant,
       workers: layout.workers,
       cpus: layout.cpus,
       limits,
@@ -34,18 +39,21 @@ export default defineCommand({
       process.stderr.write(`obfeed: ${warning}\n`)
     }
     const { exchange, topic, sink } = settings
-    const shared = sharedPartitions(symbols)
-    const partitions = Math.max(...symbols.map(({ partition }) => partition)) + 1
+    const shared = sharedPartitions(all)
+    const partitions = Math.max(...all.map(({ partition }) => partition)) + 1
     if (args['json'] === true) {
       print(JSON.stringify({ exchange, sink, topic, partitions, workers: plan, shared }))
       return
     }
     const destination = sink === 'kafka' ? `topic ${topic}, ${partitions} partitions` : 'stdout'
     print(
-      `${exchange}: ${count(symbols.length, 'symbol')}, ${count(plan.length, 'worker')}, ` +
+      `${exchange}: ${count(all.length, 'symbol')}, ${count(plan.length, 'worker')}, ` +
         destination,
     )
     print(renderPlan(plan))
+    for (const { symbol, partition, reason } of dormant) {
+      print(`${symbol} -> ${partition}: ${reason}, asked for again`)
+    }
     for (const { partition, symbols: names } of shared) {
       print(`partition ${partition} is shared by ${names.join(', ')}`)
     }

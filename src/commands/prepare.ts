@@ -2,8 +2,9 @@
 import type { Adapter } from '../exchanges/adapter.ts'
 import { adapters, findAdapter, formerIds } from '../exchanges/index.ts'
 import { EXIT, ObfeedError } from '../core/errors.ts'
-import type { PlannedSymbol } from '../core/instrument.ts'
+import type { DormantSymbol, PlannedSymbol } from '../core/instrument.ts'
 import type { Origin } from '../config/config.ts'
+import { readKnownSymbols } from '../config/known-symbols.ts'
 import { didYouMean } from '../config/nearest.ts'
 import type { PartitionMap } from '../config/partition-map.ts'
 import { readPartitionMap, resolveMap } from '../config/partition-map.ts'
@@ -56,18 +57,21 @@ async function unknownExchange(
 export interface Prepared {
   readonly map: PartitionMap
   readonly symbols: readonly PlannedSymbol[]
+  /** Not traded at present. */
+  readonly dormant: readonly DormantSymbol[]
 }
 
 /**
  * The map, held against the exchange's markets unless `offline`; then the symbols have no wire
- * symbol and no decimals, and only their number and partitions mean anything.
+ * symbol and no decimals, and only their number and partitions mean anything. `isStrict`: all of
+ * them must be traded at present.
  *
  * @throws {ObfeedError} exit 66, 69 or 78.
  */
 export async function prepare(
   settings: Settings,
   adapter: Adapter,
-  offline: boolean,
+  { offline, isStrict }: { readonly offline: boolean; readonly isStrict: boolean },
 ): Promise<Prepared> {
   const map = readPartitionMap(settings.map)
   if (offline) {
@@ -78,7 +82,7 @@ export async function prepare(
       priceDecimals: 0,
       sizeDecimals: 0,
     }))
-    return { map, symbols }
+    return { map, symbols, dormant: [] }
   }
   // Only here: ccxt takes 50 ms to load, and a map that cannot be read needs no markets.
   const { loadMarkets } = await import('../feed/markets.ts')
@@ -86,7 +90,8 @@ export async function prepare(
     restUrl: settings.restUrl,
     throughCcxt: settings.engine === 'ccxt',
   })
-  return { map, symbols: resolveMap(map, markets, adapter) }
+  const known = readKnownSymbols(map.path, settings.exchange)
+  return { map, ...resolveMap(map, markets, adapter, { isStrict, known }) }
 }
 
 /** Partitions with more than one symbol, ascending, with the symbols in map order. */

@@ -29,7 +29,7 @@ export default defineCommand({
     if (effective && !json) print(renderEffective(resolved))
     const adapter = await adapterOf(settings, origins.exchange)
     const offline = args['offline'] === true
-    const { map, symbols } = await prepare(settings, adapter, offline)
+    const { map, symbols } = await prepare(settings, adapter, { offline, isStrict: true })
     const shared = sharedPartitions(symbols)
     if (json) {
       print(JSON.stringify({

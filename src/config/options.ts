@@ -194,6 +194,11 @@ export const OPTIONS: readonly Option[] = [
     path: true,
     parse: (text) => text,
   }),
+  option('strictMap', 'strict-map', {
+    ...boolean,
+    description: 'refuse to start when a symbol of the map is not traded at present',
+    default: 'false',
+  }),
   option('sink', 'sink', {
     placeholder: 'SINK',
     description: 'kafka, or stdout: exactly the record values, one a line',

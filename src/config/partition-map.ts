@@ -1,6 +1,6 @@
 /** The partition map: which symbol goes to which Kafka partition, checked in full before anything runs. */
 import type { Adapter } from '../exchanges/adapter.ts'
-import type { PlannedSymbol } from '../core/instrument.ts'
+import type { DormantSymbol, PlannedSymbol } from '../core/instrument.ts'
 import type { Market } from '../core/instrument.ts'
 import { EXIT, ObfeedError } from '../core/errors.ts'
 import { describeNode, duplicateKeys, parseJson, readNamedFile } from './json.ts'
@@ -80,24 +80,50 @@ export function parsePartitionMap(path: string, text: string): PartitionMap {
   return { path, entries }
 }
 
+export interface ResolveOptions {
+  /** A symbol that is not traded at present is an error like one that never was. */
+  readonly isStrict: boolean
+  /** Symbols that were markets of the exchange when the map was used last. */
+  readonly known: ReadonlySet<string>
+}
+
+/** Both in the order of the map. */
+export interface ResolvedMap {
+  readonly symbols: readonly PlannedSymbol[]
+  readonly dormant: readonly DormantSymbol[]
+}
+
+const STRICT: ResolveOptions = { isStrict: true, known: new Set() }
+
+/** Decimals of a market that is listed no more; it comes back with its own. */
+const UNLISTED = { wireSymbol: '', priceDecimals: 8, sizeDecimals: 8 }
+
 /**
- * The map's symbols with what the exchange says of them, in the order of the map.
+ * The map's symbols with what the exchange says of them.
  *
- * @throws {ObfeedError} exit 78 with every unknown, inactive or twice named market.
+ * @throws {ObfeedError} exit 78 with every unknown or twice named market, and, where strict, with
+ * every one that is not traded at present.
  */
 export function resolveMap(
   map: PartitionMap,
   markets: readonly Market[],
   adapter: Adapter,
-): PlannedSymbol[] {
+  { isStrict, known }: ResolveOptions = STRICT,
+): ResolvedMap {
   const bySymbol = new Map(markets.map((market) => [market.symbol, market]))
   const problems: string[] = []
   const planned: PlannedSymbol[] = []
+  const dormant: DormantSymbol[] = []
   /** Market in its one canonical spelling -> the entry that named it first. */
   const taken = new Map<string, MapEntry>()
   for (const entry of map.entries) {
     const at = `${map.path}:${entry.line}:${entry.column}: "${entry.symbol}"`
     const market = bySymbol.get(entry.symbol)
+    if (market === undefined && !isStrict && known.has(entry.symbol)) {
+      const { symbol, partition } = entry
+      dormant.push({ symbol, partition, ...UNLISTED, reason: 'no market any more' })
+      continue
+    }
     if (market === undefined) {
       const nearest = nearestSymbols(entry.symbol, markets)
       const hint = nearest.length > 0 ? `nearest: ${nearest.join(', ')}; ` : ''
@@ -106,7 +132,7 @@ export function resolveMap(
       )
       continue
     }
-    if (!market.active) {
+    if (!market.active && isStrict) {
       problems.push(
         `${at} is not traded on ${adapter.exchange} at present (market inactive); remove it`,
       )
@@ -123,10 +149,18 @@ export function resolveMap(
     }
     taken.set(canonical, entry)
     const { symbol, wireSymbol, priceDecimals, sizeDecimals } = market
-    planned.push({ symbol, wireSymbol, priceDecimals, sizeDecimals, partition: entry.partition })
+    const symbolPlan = {
+      symbol,
+      wireSymbol,
+      priceDecimals,
+      sizeDecimals,
+      partition: entry.partition,
+    }
+    if (market.active) planned.push(symbolPlan)
+    else dormant.push({ ...symbolPlan, reason: 'not traded at present' })
   }
   if (problems.length > 0) throw refuse(problems)
-  return planned
+  return { symbols: planned, dormant }
 }
 
 /** The same for all spellings of a market, and for no other one. */

@@ -1,6 +1,6 @@
 /** Who serves what: symbols dealt over workers and sockets. Pure. */
 import { type Adapter, depthOf, type Limits } from '../exchanges/adapter.ts'
-import type { Instrument, PlannedSymbol } from '../core/instrument.ts'
+import type { DormantSymbol, Instrument, PlannedSymbol } from '../core/instrument.ts'
 
 /** One worker's share; plain data, sent to it as JSON. */
 export interface WorkerPlan {
@@ -9,12 +9,15 @@ export interface WorkerPlan {
   readonly cpu?: number
   /** One entry per socket. */
   readonly connections: readonly (readonly PlannedSymbol[])[]
+  /** Not traded at present: said to be so, and served once they are. Absent: none. */
+  readonly dormant?: readonly DormantSymbol[]
   /** This worker's part of the per-IP budgets, in (0, 1]. */
   readonly budgetShare: number
 }
 
 export interface PlanInput {
   readonly symbols: readonly PlannedSymbol[]
+  readonly dormant?: readonly DormantSymbol[]
   /** Wanted; fewer are planned when there are fewer symbols. At least 1. */
   readonly workers: number
   /** CPUs in the order workers take them, from the front again when there are more workers. Empty: not pinned. */
@@ -29,8 +32,12 @@ export interface PlanInput {
  * most one, and neighbours in the map, which tend to be alike in load, land on different workers.
  * The same input gives the same plan.
  */
-export function makePlan({ symbols, workers, cpus, limits, segment }: PlanInput): WorkerPlan[] {
-  const count = Math.min(workers, symbols.length)
+export function makePlan(
+  { symbols, dormant = [], workers, cpus, limits, segment }: PlanInput,
+): WorkerPlan[] {
+  const count = Math.min(workers, symbols.length + dormant.length)
+  // From the other end: where there are more workers than symbols, each has something to do.
+  const resting = deal(dormant, count).reverse()
   return deal(symbols, count).map((share, id) => {
     const segments = Map.groupBy(share, (symbol) => segment?.(symbol) ?? '')
     const connections = [...segments.values()].flatMap((some) =>
@@ -40,6 +47,7 @@ export function makePlan({ symbols, workers, cpus, limits, segment }: PlanInput)
       id,
       ...(cpus.length > 0 ? { cpu: cpus[id % cpus.length]! } : {}),
       connections,
+      ...(resting[id]!.length > 0 ? { dormant: resting[id]! } : {}),
       budgetShare: 1 / count,
     }
   })

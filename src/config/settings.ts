@@ -12,6 +12,8 @@ export interface Settings {
   readonly exchange: string
   readonly engine: Engine
   readonly map: string
+  /** A symbol that is not traded at present ends the start. */
+  readonly strictMap: boolean
   readonly sink: 'kafka' | 'stdout'
   readonly brokers: readonly string[]
   /** Template already filled in: `coinbase-orderbook`. */

@@ -19,6 +19,12 @@ export interface Market extends Instrument {
   readonly aliasOf?: string
 }
 
+/** Wanted, but not traded at present: it is asked for again. */
+export interface DormantSymbol extends PlannedSymbol {
+  /** `not traded at present`, `no market any more`. */
+  readonly reason: string
+}
+
 /** An instrument and where its events go. */
 export interface PlannedSymbol extends Instrument {
   /** Kafka partition. */

@@ -53,14 +53,18 @@ export interface FeedOptions {
 }
 
 export class Feed {
-  /** Stream index = position. */
+  /** Stream index = position; those that are not traded at present come last. */
   readonly streams: readonly PlannedSymbol[]
   readonly sinkEvents: SinkEvents
   readonly #environment: Environment
   readonly #options: FeedOptions
   readonly #address: Address
   readonly #snapshots: SnapshotQueue
+  readonly #context: GroupContext
+  readonly #outlet: Outlet
   readonly #groups: SymbolGroup[] = []
+  /** Stream index by symbol, of those that are not traded at present. */
+  readonly #dormant = new Map<string, number>()
   readonly #symbolStreams: SymbolStream[] = []
   readonly #stats: FeedStats
   readonly #checkpointsPerTick: number
@@ -80,7 +84,7 @@ export class Feed {
     const { adapter, plan } = options
     this.#options = options
     this.#environment = environment
-    this.streams = plan.connections.flat()
+    this.streams = [...plan.connections.flat(), ...plan.dormant ?? []]
     const { snapshotWeightPerMinute = Infinity } = adapter.limits
     this.#address = new Address(environment, (hold) => {
       this.#noticeHeld(hold)
@@ -93,17 +97,16 @@ export class Feed {
       address: this.#address,
       isOwnError: adapter.isOwnError,
     })
-    const depth = depthOf(adapter, options.depth)
     // Two times what the interval asks for, so that a burst of dues is worked off.
     const perTick = (this.streams.length * TICK_MS) / options.snapshotIntervalMs
     this.#checkpointsPerTick = Math.max(1, Math.ceil(2 * perTick))
     const phase = (plan.id * plan.budgetShare) % 1
     const budget = new Budget(adapter.limits, plan.budgetShare, phase, environment, this.#address)
-    const outlet = new Outlet(sink, environment)
-    const context: GroupContext = {
+    this.#outlet = new Outlet(sink, environment)
+    this.#context = {
       adapter,
       wantedDepth: options.depth,
-      depth,
+      depth: depthOf(adapter, options.depth),
       connect: (symbols, owner) => this.#connect(symbols, owner, budget),
       environment,
       snapshots: this.#snapshots,
@@ -113,26 +116,13 @@ export class Feed {
     }
     for (const symbols of plan.connections) {
       const first = this.#symbolStreams.length
-      const streams = symbols.map((instrument, index) =>
-        new SymbolStream({
-          ...options,
-          depth: depth.view,
-          kept: depth.kept,
-          deepens: adapter.protocol.snapshot === 'rest',
-          exchange: adapter.exchange,
-          instrument,
-          stream: first + index,
-          proof: adapter.protocol.loss,
-          epochFloor: Math.max(
-            options.epochFloor,
-            options.publishedEpochs?.get(instrument.symbol) ?? 0,
-          ),
-          published: options.published?.get(instrument.symbol) ?? NOWHERE,
-        }, outlet)
-      )
+      const streams = symbols.map((instrument, index) => this.#stream(instrument, first + index))
       this.#symbolStreams.push(...streams)
-      const name = `connection ${plan.id}.${this.#groups.length}`
-      this.#groups.push(new SymbolGroup(name, symbols, streams, context))
+      this.#group(symbols, streams)
+    }
+    for (const instrument of plan.dormant ?? []) {
+      this.#dormant.set(instrument.symbol, this.#symbolStreams.length)
+      this.#symbolStreams.push(this.#stream(instrument, this.#symbolStreams.length))
     }
     this.sinkEvents = {
       dropped: (stream, events) => {
@@ -170,6 +160,7 @@ export class Feed {
     if (this.#options.epochFloor > 0) {
       for (const stream of this.#symbolStreams) stream.takeBack()
     }
+    for (const index of this.#dormant.values()) this.#symbolStreams[index].rest()
     this.#lastTickMs = this.#environment.monotonicMs()
     this.#arm()
     for (const group of this.#groups) group.start()
@@ -197,6 +188,51 @@ export class Feed {
   /** The latest epoch of a stream, or what its first one will exceed. */
   epochOf(stream: number): number {
     return this.#symbolStreams[stream].epoch
+  }
+
+  /** Symbols of the plan that were not traded are traded now: each gets a socket of its own. */
+  wake(instruments: readonly PlannedSymbol[]): void {
+    if (this.#drained) return
+    for (const instrument of instruments) {
+      const index = this.#dormant.get(instrument.symbol)
+      if (index === undefined) continue
+      this.#dormant.delete(instrument.symbol)
+      // Its decimals may be others now.
+      const stream = this.#stream(instrument, index, this.#symbolStreams[index].epoch)
+      this.#symbolStreams[index] = stream
+      this.#stats.books[index] = stream.stats
+      this.#stats.connections++
+      this.#notice('info', `${instrument.symbol}: traded again`)
+      this.#group([instrument], [stream]).start()
+    }
+  }
+
+  #stream(instrument: PlannedSymbol, index: number, epochFloor = 0): SymbolStream {
+    const { adapter, published, publishedEpochs } = this.#options
+    const { view, kept } = this.#context.depth
+    return new SymbolStream({
+      ...this.#options,
+      depth: view,
+      kept,
+      deepens: adapter.protocol.snapshot === 'rest',
+      exchange: adapter.exchange,
+      instrument,
+      stream: index,
+      proof: adapter.protocol.loss,
+      epochFloor: Math.max(
+        epochFloor,
+        this.#options.epochFloor,
+        publishedEpochs?.get(instrument.symbol) ?? 0,
+      ),
+      published: published?.get(instrument.symbol) ?? NOWHERE,
+    }, this.#outlet)
+  }
+
+  #group(symbols: readonly PlannedSymbol[], streams: readonly SymbolStream[]): SymbolGroup {
+    const name = `connection ${this.#options.plan.id}.${this.#groups.length}`
+    const group = new SymbolGroup(name, symbols, streams, this.#context)
+    this.#groups.push(group)
+    return group
   }
 
   /** Another worker was told to wait: this one asks for nothing so long either. */

@@ -159,11 +159,11 @@ export class SymbolStream {
    * published last, so a new epoch takes that back. It holds nothing else: the first book begins
    * the next one. Call once, before everything else.
    */
-  takeBack(): void {
+  takeBack(reason: InvalidReason = 'disconnect'): void {
     this.#newEpoch()
     this.#hasPublished = true
-    this.stats.reason = 'disconnect'
-    this.#pushInvalid(0, 'disconnect')
+    this.stats.reason = reason
+    this.#pushInvalid(0, reason)
   }
 
   /**
@@ -174,6 +174,12 @@ export class SymbolStream {
     this.#rivalEpoch = Math.max(this.#rivalEpoch, epoch)
     if (epoch < this.epoch || !this.#running || this.state !== 'live' || this.suspended) return
     this.#begin(this.#outlet.environment.nowUs())
+  }
+
+  /** Its market is not traded at present: consumers are told. */
+  rest(): void {
+    this.state = 'suspect'
+    this.takeBack('delisted')
   }
 
   /** An exchange snapshot: a new epoch begins. False: it cannot be right, the book is lost. */

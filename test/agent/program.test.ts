@@ -1,6 +1,8 @@
 /** The whole program as processes: what a worker's, a parent's and an operator's actions lead to. */
 import assert from 'node:assert/strict'
 import { existsSync, readFileSync } from 'node:fs'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { resolve } from 'node:path'
 import process from 'node:process'
 import { describe, test } from 'node:test'
@@ -25,7 +27,12 @@ const MAIN = resolve(import.meta.dirname!, '../../src/main.ts')
 const BINARY = process.env['OBFEED_TEST_BINARY']
 /** The compiled binary when there is one to test, the source otherwise. */
 const COMMAND = BINARY === undefined ? [process.execPath, MAIN] : [BINARY]
-const POLICY = { heartbeatTimeoutMs: 2000, backoffMinMs: 50, backoffMaxMs: 200 }
+const POLICY = {
+  heartbeatTimeoutMs: 2000,
+  backoffMinMs: 50,
+  backoffMaxMs: 200,
+  marketsAgainMs: 300,
+}
 
 /** Starts `obfeed`. */
 function obfeed(args: readonly string[]): Program {
@@ -50,15 +57,23 @@ async function scene(
   flags: readonly string[],
   body: (scene: Scene) => Promise<void>,
   isReady = true,
+  edit?: (answer: string) => string,
 ): Promise<void> {
   const simulator = await startSimulator(MARKET)
+  const metadata = edit === undefined ? undefined : await editing(simulator.restUrl, edit)
   try {
     await inTemporaryFolder(async (folder) => {
       const map = writeMap(folder, { 'BTC/USD': 0, 'ETH/USD': 1, 'ETH/EUR': 2 })
       const http = `127.0.0.1:${await freePort()}`
       const program = obfeed([
         ...['--exchange', 'coinbase', '--map', map, '--sink', 'stdout', '--http', http],
-        ...['--ws-url', simulator.wsUrl, '--rest-url', simulator.restUrl, ...flags],
+        ...[
+          '--ws-url',
+          simulator.wsUrl,
+          '--rest-url',
+          metadata?.url ?? simulator.restUrl,
+          ...flags,
+        ],
       ])
       const seen = new Set<number>()
       try {
@@ -80,7 +95,29 @@ async function scene(
       }
     })
   } finally {
+    await metadata?.close()
     await simulator.close()
+  }
+}
+
+/** A REST service that tells what another one says, with changes. */
+async function editing(
+  origin: string,
+  edit: (answer: string) => string,
+): Promise<{ readonly url: string; close(): Promise<void> }> {
+  const server = createServer(async (request, response) => {
+    const answer = await fetch(new URL(request.url ?? '/', origin))
+    response.writeHead(answer.status, { 'content-type': 'application/json' })
+    response.end(edit(await answer.text()))
+  })
+  await new Promise<void>((done) => server.listen(0, '127.0.0.1', done))
+  return {
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    close: () =>
+      new Promise((done) => {
+        server.close(() => done())
+        server.closeAllConnections()
+      }),
   }
 }
 
@@ -471,4 +508,101 @@ describe('a start that fails leaves no process and tells why', () => {
     SLOW,
     () => fails({ 'BTC/USD': 0 }, ['--cpus', '8000'], 78, /none of the CPUs 8000 .*allowed are/),
   )
+})
+
+describe('a symbol that is not traded at present', () => {
+  interface Product {
+    product_id: string
+    trading_disabled: boolean
+  }
+
+  /** What the exchange lists, without or with this product changed. */
+  function listing(change: (product: Product) => Product | undefined) {
+    return (answer: string): string => {
+      const body = JSON.parse(answer) as { products?: Product[] }
+      if (body.products === undefined) return answer
+      const products = body.products.flatMap((one) =>
+        one.product_id === 'ETH-EUR' ? change(one) ?? [] : one
+      )
+      return JSON.stringify({ ...body, products, num_products: products.length })
+    }
+  }
+
+  test('the others start; it is said, asked for again, and live once it is traded', async () => {
+    let isHalted = true
+    const edit = listing((one) => ({ ...one, trading_disabled: isHalted }))
+    await scene(
+      [],
+      async ({ program, http, events }) => {
+        const { body } = await get(`http://${http}/readyz`)
+        assert.deepEqual(JSON.parse(body), {
+          ready: true,
+          reasons: [],
+          notTraded: ['ETH/EUR (not traded at present)'],
+        })
+        assert.match(program.stderr(), /ETH\/EUR: not traded at present, the others start/)
+        assert.deepEqual(symbolsOf(events(), 'delisted'), ['ETH/EUR'])
+        isHalted = false
+        const isLive = () =>
+          events().some((one) => one.symbol === 'ETH/EUR' && one.type === 'delta')
+        await until('it is live', 20_000, isLive)
+        const after = JSON.parse((await get(`http://${http}/readyz`)).body)
+        assert.deepEqual(after, { ready: true, reasons: [] })
+        assert.match(program.stderr(), /traded again/)
+        const [first, second] = epochsOf(events(), 'ETH/EUR')
+        assert.ok(second > first)
+      },
+      true,
+      edit,
+    )
+  })
+
+  test('--strict-map refuses it, validate does, plan shows it', async () => {
+    const edit = listing((one) => ({ ...one, trading_disabled: true }))
+    await scene(
+      ['--strict-map'],
+      async ({ program }) => {
+        assert.equal(await program.exited, 78)
+        assert.match(program.stderr(), /"ETH\/EUR" is not traded on coinbase at present/)
+      },
+      false,
+      edit,
+    )
+  })
+
+  test('one that the map knew and the exchange lists no more; a name nobody knew ends the start', async () => {
+    let isListed = true
+    const edit = listing((one) => isListed ? one : undefined)
+    const simulator = await startSimulator(MARKET)
+    const metadata = await editing(simulator.restUrl, edit)
+    try {
+      await inTemporaryFolder(async (folder) => {
+        const map = writeMap(folder, { 'BTC/USD': 0, 'ETH/EUR': 2 })
+        const common = ['--exchange', 'coinbase', '--map', map, '--sink', 'stdout', '--http', 'off']
+        const addresses = ['--ws-url', simulator.wsUrl, '--rest-url', metadata.url]
+        const run = (...words: string[]) => obfeed([...words, ...common, ...addresses])
+        isListed = false
+        const never = run('run')
+        assert.equal(await never.exited, 78, 'never seen')
+        assert.match(never.stderr(), /"ETH\/EUR" is no market of coinbase/)
+        isListed = true
+        const before = run('run')
+        await until('it is live', 20_000, () => eventsOf(before).length > 10)
+        assert.equal(await before.stop(), 0)
+        isListed = false
+        const plan = run('plan')
+        assert.equal(await plan.exited, 0)
+        assert.match(plan.stdout(), /ETH\/EUR -> 2: no market any more, asked for again/)
+        const validate = run('validate')
+        assert.equal(await validate.exited, 78)
+        const after = run('run')
+        await until('the other is live', 20_000, () => eventsOf(after).length > 10)
+        assert.deepEqual(symbolsOf(eventsOf(after), 'delisted'), ['ETH/EUR'])
+        assert.equal(await after.stop(), 0)
+      })
+    } finally {
+      await metadata.close()
+      await simulator.close()
+    }
+  })
 })

@@ -121,6 +121,14 @@ const adapter: Pick<Adapter, 'exchange' | 'canonical'> = { exchange: 'coinbase' 
 function resolve(text: string, canonical?: (wireSymbol: string) => string): unknown {
   const map = parsePartitionMap('map.json', text)
   return resolveMap(map, markets, { ...adapter, ...(canonical && { canonical }) } as Adapter)
+    .symbols
+}
+
+/** As `run` does, with what was known when the map was used last. */
+function lenient(text: string, ...known: string[]) {
+  const map = parsePartitionMap('map.json', text)
+  const options = { isStrict: false, known: new Set(known) }
+  return resolveMap(map, markets, adapter as Adapter, options)
 }
 
 describe('resolveMap', () => {
@@ -166,6 +174,17 @@ describe('resolveMap', () => {
       'map.json:5:3: "BTC/USDC" is the same market as "BTC/USD" in line 4, expected each market ' +
       'once; remove one',
     ])
+  })
+
+  test('the others start without one that is not traded, or is listed no more', () => {
+    const text = '{"BTC/USD": 2, "LUNA/USD": 1, "FTT/USD": 3}'
+    const { symbols, dormant } = lenient(text, 'FTT/USD', 'BTC/USD')
+    assert.deepEqual(symbols.map(({ symbol }) => symbol), ['BTC/USD'])
+    assert.deepEqual(dormant.map(({ symbol, partition, reason }) => [symbol, partition, reason]), [
+      ['LUNA/USD', 1, 'not traded at present'],
+      ['FTT/USD', 3, 'no market any more'],
+    ])
+    assert.match(problems(() => lenient(text)).join(), /"FTT\/USD" is no market of coinbase/)
   })
 
   test("asks the adapter when the exchange's list names no alias", () => {

@@ -857,6 +857,49 @@ describe('drain', () => {
   })
 })
 
+describe('a symbol that is not traded at present', () => {
+  const [traded, resting] = symbols(2)
+  const dormant = [{ ...resting, reason: 'not traded at present' }]
+  const plan = { id: 0, connections: [[traded]], dormant, budgetShare: 1 }
+
+  test('is said to be so, and the others are served', () => {
+    const world = new World(2, {}, { plan })
+    world.open()
+    world.snapshot()
+    assert.deepEqual(world.feed.streams.map(({ symbol }) => symbol), ['S0/USD', 'S1/USD'])
+    const records = world.sink.records.filter(({ stream }) => stream === 1)
+    assert.deepEqual(records.map(({ value }) => [value.type, value.seq]), [['invalid', 0]])
+    assert.equal(records[0].value.reason, 'delisted')
+    const [first, second] = world.feed.stats.books
+    assert.deepEqual([first.state, second.state, second.reason], ['live', 'suspect', 'delisted'])
+    world.environment.advance(60_000)
+    assert.equal(world.environment.sockets.length, 1)
+    const beats = world.sink.records.filter(({ stream, value }) =>
+      stream === 1 && value.type === 'heartbeat'
+    )
+    assert.ok(beats.length >= 10, 'and goes on being said')
+  })
+
+  test('gets a socket of its own once it is traded, and a higher epoch', () => {
+    const world = new World(2, {}, { plan })
+    world.open()
+    world.snapshot()
+    const before = world.feed.stats.books[1].epoch
+    world.feed.wake([{ ...resting, priceDecimals: 1 }, { ...resting, symbol: 'NO/BODY' }])
+    world.feed.wake([resting])
+    assert.equal(world.environment.sockets.length, 2)
+    world.open()
+    world.snapshot()
+    const book = world.feed.stats.books[1]
+    assert.equal(book.state, 'live')
+    assert.ok(book.epoch > before)
+    const last = world.sink.records.filter(({ stream }) => stream === 1).at(-1)!.value
+    assert.equal(last.type, 'snapshot')
+    assert.equal(last.bids[0][0], 1, 'with the decimals of today')
+    assert.equal(world.feed.stats.books[0].state, 'live')
+  })
+})
+
 describe('an address that is refused', () => {
   /** Sockets of a symbol each. */
   function sockets(count: number): Partial<FeedOptions> {
