@@ -1,7 +1,7 @@
 /** How fast one worker may open sockets and send messages: its share of the per-IP limits. */
 import type { Environment, Timer } from '../core/environment.ts'
 import type { Limits } from '../exchanges/adapter.ts'
-import type { Address } from './address.ts'
+import { Address } from './address.ts'
 
 /** Part of an exchange's limit that is used: clocks differ and packets bunch up on the way. */
 const MARGIN = 0.85
@@ -158,7 +158,7 @@ export class Budget {
     share: number,
     phase: number,
     environment: Environment,
-    address: Address,
+    address: Address = new Address(environment, () => {}),
   ) {
     this.address = address
     const now = environment.monotonicMs()

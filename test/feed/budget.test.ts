@@ -1,7 +1,6 @@
 import { describe, test } from 'node:test'
 import assert from 'node:assert/strict'
 import fc from 'fast-check'
-import { Address } from '../../src/feed/address.ts'
 import { Budget, type BudgetClient, SlidingWindow, TokenBucket } from '../../src/feed/budget.ts'
 import { fakeAdapter, FakeEnvironment } from './world.ts'
 
@@ -150,13 +149,7 @@ function budgetOf(environment: FakeEnvironment, limits = {}, share = 1, phase = 
   const adapter = fakeAdapter({
     limits: { connectsPerSecond: 8, framesPerSecond: 8, subscribeWithinMs: 5000, ...limits },
   })
-  return new Budget(
-    adapter.limits,
-    share,
-    phase,
-    environment,
-    new Address(environment, () => {}),
-  )
+  return new Budget(adapter.limits, share, phase, environment)
 }
 
 describe('Budget', () => {

@@ -6,7 +6,6 @@ import type { AddressInfo } from 'node:net'
 import WebSocket, { WebSocketServer } from 'ws'
 import type { Environment, SocketEvents } from '../../src/core/environment.ts'
 import type { Limits, Session } from '../../src/exchanges/adapter.ts'
-import { Address } from '../../src/feed/address.ts'
 import { Budget } from '../../src/feed/budget.ts'
 import {
   Connection,
@@ -82,7 +81,7 @@ class Slot {
     environment: Environment = realEnvironment,
   ) {
     const adapter = fakeAdapter({ limits })
-    const budget = new Budget(adapter.limits, 1, 0, environment, new Address(environment, () => {}))
+    const budget = new Budget(adapter.limits, 1, 0, environment)
     this.connection = new Connection(
       {
         url,
