@@ -55,6 +55,8 @@ export interface Limits {
 export interface MarketSource {
   /** One GET each, at the same time; together they list all markets. */
   readonly urls: readonly string[]
+  /** Those of `urls` that only make it finer: `parse` is given undefined for one that fails. */
+  readonly refining?: readonly string[]
   /**
    * What to append to an address for the page after this answer; undefined: it was the last. Where
    * there is a `next`, each answer given to `parse` is the list of its pages.

@@ -1043,7 +1043,7 @@ export const bitfinex: Adapter = {
   protocol: { snapshot: 'inband', loss: 'both', lossScope: 'connection', depth: LENGTH_MAX },
   limits: LIMITS,
   url: () => 'wss://api-pub.bitfinex.com/ws/2',
-  markets: { urls: [PAIRS, TICKERS], parse: parseMarkets },
+  markets: { urls: [PAIRS, TICKERS], refining: [TICKERS], parse: parseMarkets },
   volumes: { urls: [TICKERS], parse: parseVolumes },
   depth,
   warmFrames,

@@ -4,10 +4,8 @@ import { request as httpRequest } from 'node:http'
 import type { IncomingMessage } from 'node:http'
 import { request as httpsRequest } from 'node:https'
 import type { HttpResponse, Timer } from '../core/environment.ts'
+import { BODY_BYTES_MAX } from './body.ts'
 import { parseRetryAfter } from './retry-after.ts'
-
-/** A larger answer is cut off: no exchange's snapshot comes near it. */
-const BODY_BYTES_MAX = 64 * 1024 * 1024
 
 /** As `Environment.httpGet`. */
 export function httpGet(

@@ -8,6 +8,7 @@ import type { Market } from '../core/instrument.ts'
 import type { MarketSource } from '../exchanges/adapter.ts'
 import { ccxtClasses } from '../exchanges/ccxt-classes.ts'
 import { adapters } from '../exchanges/index.ts'
+import { describe, requestJson, unavailable } from './metadata-request.ts'
 
 export interface MarketsOptions {
   /** Replaces scheme, host and port of every REST address. */
@@ -38,8 +39,8 @@ interface Client {
 const OTHER_SHAPE = 'an answer of another shape than is known'
 const NO_MARKET = 'the answer lists no spot market'
 const TIMEOUT_MS = 10_000
-/** Waits before the second and third attempt: a network that is just coming up. */
-const RETRY_DELAYS_MS = [250, 1000]
+/** Of what can be done without. */
+const REFINING_MS = 3000
 /** Decimals when an exchange tells no step. */
 const DECIMALS_DEFAULT = 8
 /** ccxt's `DECIMAL_PLACES`; `precision` counts digits then instead of being the step itself. */
@@ -58,9 +59,13 @@ export async function loadMarkets(
   if (native !== undefined && options.throughCcxt !== true) {
     const urls = native.urls.map((url) => redirect(url, options.restUrl))
     const timeoutMs = options.timeoutMs ?? TIMEOUT_MS
-    const answers = await Promise.all(
-      urls.map((url) => requestPages(exchange, url, timeoutMs, native)),
-    )
+    const answers = await Promise.all(urls.map((url, i) => {
+      if (native.refining?.includes(native.urls[i]!) !== true) {
+        return requestPages(exchange, url, timeoutMs, native)
+      }
+      const withinMs = Math.min(timeoutMs, REFINING_MS)
+      return requestPages(exchange, url, withinMs, native).catch(() => undefined)
+    }))
     const markets = native.parse(answers)
     if (markets?.length === 0) throw unavailable(exchange, urls[0]!, NO_MARKET)
     if (markets !== undefined) return markets
@@ -124,7 +129,7 @@ async function loadThroughCcxt(
     unified = await client.fetchMarkets() as readonly UnifiedMarket[]
   } catch (cause) {
     if (cause instanceof ObfeedError) throw cause
-    throw unavailable(exchange, first ?? 'ccxt', describe(cause), cause)
+    throw ccxtFailure(exchange, 'list the markets', first, cause)
   }
   const markets = unified.flatMap((one) => {
     const market = toMarket(one, client.precisionMode)
@@ -153,8 +158,28 @@ async function loadVolumesThroughCcxt(
     )
   } catch (cause) {
     if (cause instanceof ObfeedError) throw cause
-    throw unavailable(exchange, 'ccxt', describe(cause), cause)
+    throw ccxtFailure(exchange, 'tell what is traded', undefined, cause)
   }
+}
+
+/** Errors of ccxt that say what it wants and was not given; the network is not to blame. */
+const WANTING = new Set(['ArgumentsRequired', 'AuthenticationError', 'NotSupported', 'BadRequest'])
+
+function ccxtFailure(
+  exchange: string,
+  purpose: string,
+  url: string | undefined,
+  cause: unknown,
+): ObfeedError {
+  if (!(cause instanceof Error) || !WANTING.has(cause.name)) {
+    return unavailable(exchange, url ?? 'ccxt', describe(cause), cause)
+  }
+  return new ObfeedError(
+    'E_UNAVAILABLE',
+    `ccxt cannot ${purpose} of ${exchange} with what it is given: ${cause.message}; obfeed has no ` +
+      'keys and no accounts, expected what every client may ask for; choose another exchange',
+    { scope: 'agent', exitCode: EXIT.unavailable, cause },
+  )
 }
 
 /** A ccxt exchange whose requests all go through `request`, to the addresses that replace its own. */
@@ -242,100 +267,4 @@ function mapTexts(value: unknown, change: (text: string) => string): unknown {
   if (typeof value === 'string') return /^https?:/.test(value) ? change(value) : value
   if (typeof value !== 'object' || value === null) return value
   return Object.fromEntries(Object.entries(value).map(([key, v]) => [key, mapTexts(v, change)]))
-}
-
-async function requestJson(
-  exchange: string,
-  url: string,
-  timeoutMs: number,
-  request: RequestInit = {},
-): Promise<unknown> {
-  for (let attempt = 0;; attempt++) {
-    try {
-      return await requestOnce(exchange, url, timeoutMs, request)
-    } catch (error) {
-      const delay = RETRY_DELAYS_MS[attempt]
-      const again = error instanceof ObfeedError && !(error instanceof Refusal)
-      if (!again || delay === undefined) throw error
-      await new Promise((resolve) => setTimeout(resolve, error.retryAfterMs ?? delay))
-    }
-  }
-}
-
-/** Longest `Retry-After` that a start waits for. */
-const RETRY_AFTER_MAX_MS = 5_000
-
-async function requestOnce(
-  exchange: string,
-  url: string,
-  timeoutMs: number,
-  request: RequestInit,
-): Promise<unknown> {
-  const signal = AbortSignal.timeout(timeoutMs)
-  let response: Response
-  let body: string
-  try {
-    response = await fetch(url, {
-      ...request,
-      headers: { accept: 'application/json', 'user-agent': 'obfeed', ...request.headers },
-      redirect: 'error',
-      signal,
-    })
-    body = await response.text()
-  } catch (cause) {
-    const found = signal.aborted ? `no answer within ${timeoutMs / 1000} s` : describe(cause)
-    throw unavailable(exchange, url, found, cause)
-  }
-  if (!response.ok) {
-    const geo = response.status === 403 || response.status === 451
-    const start = body.slice(0, 200).replaceAll(/\s+/g, ' ').trim()
-    const found = `HTTP ${response.status}${start === '' ? '' : ` ${start}`}` +
-      (geo ? ' (the exchange may refuse this region)' : '')
-    const lasting = response.status < 500 && response.status !== 408 && response.status !== 429
-    const after = Number(response.headers.get('retry-after') ?? NaN) * 1000
-    if (lasting) throw new Refusal(exchange, url, found)
-    throw unavailable(exchange, url, found, undefined, after)
-  }
-  try {
-    return JSON.parse(body)
-  } catch (cause) {
-    throw new Refusal(exchange, url, `an answer that is not JSON: ${body.slice(0, 80)}`, cause)
-  }
-}
-
-/** Asking again would give the same answer. */
-class Refusal extends ObfeedError {
-  constructor(exchange: string, url: string, found: string, cause?: unknown) {
-    super('E_UNAVAILABLE', message(exchange, url, found), {
-      scope: 'agent',
-      exitCode: EXIT.unavailable,
-      cause,
-    })
-  }
-}
-
-function describe(cause: unknown): string {
-  if (!(cause instanceof Error)) return String(cause)
-  const inner = cause.cause instanceof Error ? `: ${cause.cause.message}` : ''
-  return `${cause.message}${inner}`
-}
-
-function message(exchange: string, url: string, found: string): string {
-  return `market metadata of ${exchange} from ${url}: ${found}, expected the list of markets; ` +
-    'check the network, a proxy (HTTPS_PROXY) or --rest-url'
-}
-
-function unavailable(
-  exchange: string,
-  url: string,
-  found: string,
-  cause?: unknown,
-  retryAfterMs = NaN,
-): ObfeedError {
-  return new ObfeedError('E_UNAVAILABLE', message(exchange, url, found), {
-    scope: 'agent',
-    exitCode: EXIT.unavailable,
-    cause,
-    ...(retryAfterMs >= 0 ? { retryAfterMs: Math.min(retryAfterMs, RETRY_AFTER_MAX_MS) } : {}),
-  })
 }

@@ -2,6 +2,9 @@
 import { after, before, describe, test } from 'node:test'
 import assert from 'node:assert/strict'
 import type { AddressInfo } from 'node:net'
+import { gzipSync } from 'node:zlib'
+import process from 'node:process'
+import { Buffer } from 'node:buffer'
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import { createServer } from 'node:http'
 import { loadMarkets } from '../../src/feed/markets.ts'
@@ -152,6 +155,39 @@ describe('loadMarkets', () => {
       assert.equal(asked.length, 1)
     })
   }
+
+  test('an address that only refines may fail', async () => {
+    answer = (request, response) => {
+      const isList = request.url!.includes('pub:info:pair')
+      response.writeHead(isList ? 200 : 404)
+      response.end(isList ? JSON.stringify([[['BTCUSD', []]], []]) : 'not found')
+    }
+    const [market] = await loadMarkets('bitfinex', { restUrl })
+    assert.deepEqual([market.symbol, market.priceDecimals], ['BTC/USD', 8])
+  })
+
+  test('what ccxt wants and is not given is said, and no network is blamed', async () => {
+    answerWith(200, '{}')
+    await assert.rejects(loadMarkets('alpaca', { restUrl }), {
+      exitCode: 69,
+      message: /^ccxt cannot list the markets of alpaca .*alpaca requires "apiKey" credential/,
+    })
+  })
+
+  test('an answer is read up to a size, as it is after decompression', async () => {
+    const small = gzipSync(Buffer.alloc(300 * 1024 * 1024, ' '))
+    answer = (_, response) => {
+      response.writeHead(200, { 'content-type': 'application/json', 'content-encoding': 'gzip' })
+      response.end(small)
+    }
+    const before = process.memoryUsage.rss()
+    await assert.rejects(loadMarkets('coinbase', { restUrl }), {
+      exitCode: 69,
+      message: /an answer of more than 67108864 bytes/,
+    })
+    const grownMb = (process.memoryUsage.rss() - before) / 2 ** 20
+    assert.ok(grownMb < 200, `${grownMb} MB`)
+  })
 
   test('gives up on a server that never answers, exit 69', async () => {
     answer = () => {}
