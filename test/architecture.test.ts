@@ -48,7 +48,7 @@ const DOORS: Readonly<Record<string, readonly string[]>> = {
 }
 
 /** Files beside the exchanges that are none: the contract, the registry, what adapters share. */
-const SHARED = ['adapter', 'decode', 'index', 'listing', 'said', 'warm-frames']
+const SHARED = ['adapter', 'decode', 'deferral', 'index', 'listing', 'said', 'warm-frames']
 
 interface Import {
   readonly specifier: string

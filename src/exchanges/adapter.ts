@@ -235,7 +235,8 @@ export interface SessionOutput {
   /** The exchange will end this socket soon: the feed opens another one before it does. */
   retire(detail: string): void
   /**
-   * Scope `symbol` (with `symbol` set): this one cannot be served, others go on. Scope
+   * Scope `symbol` (with `symbol` set): this one cannot be served, others go on; with code
+   * `E_RATE_LIMITED` it is asked for again after `retryAfterMs`, and not called delisted. Scope
    * `connection`: the socket must be replaced.
    */
   fail(error: ObfeedError): void

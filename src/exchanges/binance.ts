@@ -67,6 +67,7 @@ import { Literal, Scanner } from '../core/scanner.ts'
 import { WireIds } from '../core/wire-ids.ts'
 import type { Adapter, BookDepth, Limits, Session, SessionOutput, SessionStats } from './adapter.ts'
 import { appendSide, exact, isRecord, isUnsigned, parseMessage, unreadableText } from './decode.ts'
+import { defer } from './deferral.ts'
 import { codesWith, dayOf, DECIMALS_DEFAULT, decimalsOf, volumesOf } from './listing.ts'
 import { saidBy } from './said.ts'
 import { fixedText, mixed } from './warm-frames.ts'
@@ -837,6 +838,21 @@ class BinanceSession implements Session {
     const request = this.requests.get(id)
     if (said.matches(RATE_LIMITED)) {
       const { framesPerSecond } = this.rules.limits
+      if (request !== undefined) {
+        this.requests.delete(id)
+        for (const index of request) {
+          this.lines[index].unlive(SUSPECT)
+          this.lines[index].confirmed = false
+        }
+        return defer(
+          this.output,
+          this.instruments,
+          request,
+          `${this.rules.name} refused a message ("${said}"); expected to be within ` +
+            `${framesPerSecond} messages a second; look for other clients on this address`,
+          RATE_LIMIT_WAIT_MS,
+        )
+      }
       return this.giveUp(
         new ObfeedError(
           'E_RATE_LIMITED',

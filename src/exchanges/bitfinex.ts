@@ -47,6 +47,7 @@ import type { Side } from '../core/side.ts'
 import { isRegularPrice } from '../core/wide.ts'
 import type { Adapter, BookDepth, Limits, Session, SessionOutput, SessionStats } from './adapter.ts'
 import { appendLevel, decodeText, exact, isRecord, unreadableText } from './decode.ts'
+import { defer } from './deferral.ts'
 import { COMMON_CODES } from './listing.ts'
 import { saidBy, shown } from './said.ts'
 import { mixed } from './warm-frames.ts'
@@ -752,6 +753,18 @@ class BitfinexSession implements Session, BookCheck {
     const said = saidBy(typeof msg === 'string' ? msg : message)
     const quoted = `"${said}"${code === undefined ? '' : `, code ${shown(code)}`}`
     if (code === RATE_LIMIT || said.matches(RATE_LIMITED)) {
+      const asked = this.named(message)
+      if (asked >= 0) {
+        if (this.phases[asked] === ASKED) this.phases[asked] = NONE
+        this.states[asked] = SUSPECT
+        return defer(
+          this.output,
+          this.instruments,
+          [asked],
+          `Bitfinex refused a message (${quoted}); look for other clients on this address`,
+          RATE_LIMIT_WAIT_MS,
+        )
+      }
       return this.giveUp(
         'E_RATE_LIMITED',
         `Bitfinex refused a message (${quoted}); expected to be within 20 connections a minute ` +

@@ -34,6 +34,7 @@ import { Literal, Scanner, timeFromText } from '../core/scanner.ts'
 import { WireIds } from '../core/wire-ids.ts'
 import type { Adapter, Session, SessionOutput, SessionStats } from './adapter.ts'
 import { decodeText, exact, isRecord, unreadableText } from './decode.ts'
+import { defer } from './deferral.ts'
 import { placesOf, volumesOf } from './listing.ts'
 import { saidBy, shown } from './said.ts'
 import { mixed } from './warm-frames.ts'
@@ -493,6 +494,13 @@ class BitmexSession implements Session {
     if (said.matches(HARMLESS)) return
     if (status === 429 || said.matches(RATE_LIMITED)) {
       const seconds = isRecord(meta) ? Number(shown(meta.retryAfter)) : NaN
+      const waitMs = seconds > 0 ? seconds * 1000 : RATE_LIMIT_WAIT_MS
+      const asked = isRecord(request) ? saidBy(request.args).named(this.symbols) : new Set<number>()
+      for (const index of asked) this.states[index] = SUSPECT
+      const text =
+        `BitMEX refused a message ("${said}"), expected to be within 40 requests at once ` +
+        'per IP address; look for other clients on this address'
+      if (asked.size > 0) return defer(this.output, this.instruments, asked, text, waitMs)
       this.abandon(
         new ObfeedError(
           'E_RATE_LIMITED',
@@ -500,7 +508,7 @@ class BitmexSession implements Session {
             '40 requests at once per IP address; look for other clients on this address',
           {
             scope: 'connection',
-            retryAfterMs: seconds > 0 ? seconds * 1000 : RATE_LIMIT_WAIT_MS,
+            retryAfterMs: waitMs,
           },
         ),
       )

@@ -41,6 +41,7 @@ import { Literal, Scanner } from '../core/scanner.ts'
 import { WireIds } from '../core/wire-ids.ts'
 import type { Adapter, BookDepth, Session, SessionOutput, SessionStats } from './adapter.ts'
 import { appendSide, exact, isRecord, isUnsigned, parseMessage, unreadableText } from './decode.ts'
+import { defer } from './deferral.ts'
 import { codesWith, dayOf, decimalsOf } from './listing.ts'
 import { type Said, saidBy } from './said.ts'
 import { fixedText, mixed } from './warm-frames.ts'
@@ -484,6 +485,26 @@ class BybitSession implements Session {
   /** An error reply: about the topics it names, those of its request, or the connection. */
   private refused(message: Record<string, unknown>, said: Said): void {
     if (said.matches(RATE_LIMITED)) {
+      // One that names no request may be about the whole address.
+      const { req_id: id } = message
+      const number = typeof id === 'string' && id !== '' ? Number(id) : NaN
+      const asked = this.requests.get(number)?.indexes.filter((i) => this.asked[i] === number) ?? []
+      this.requests.delete(number)
+      const refused = asked.filter((index) => this.states[index] !== LIVE)
+      for (const index of refused) {
+        this.states[index] = REFUSED
+        this.phases[index] = UNSUBSCRIBED
+        this.repeated[index] = 0
+      }
+      if (refused.length > 0) {
+        return defer(
+          this.output,
+          this.instruments,
+          refused,
+          `Bybit refused a message ("${said}"); look for other clients on this address`,
+          RATE_LIMIT_WAIT_MS,
+        )
+      }
       return this.giveUp(
         'E_RATE_LIMITED',
         `Bybit refused a message ("${said}"), expected to be within 500 connections in 5 minutes ` +

@@ -44,6 +44,7 @@ import {
   parseMessage,
   unreadableText,
 } from './decode.ts'
+import { defer, indexesIn } from './deferral.ts'
 import { codesWith, decimalsOf, volumesOf } from './listing.ts'
 import { saidBy } from './said.ts'
 import { fixedText, mixed } from './warm-frames.ts'
@@ -409,19 +410,21 @@ class CoinbaseSession implements Session {
   /** An error reply: about the products it names, or about the connection. */
   private refused(message: Record<string, unknown>): void {
     const said = saidBy(message.message, message.reason)
-    if (said.matches(RATE_LIMITED)) {
-      this.isDead = true
-      this.output.fail(
-        new ObfeedError(
-          'E_RATE_LIMITED',
-          `Coinbase refused a message ("${said}"); expected to be within 8 messages and 8 ` +
-            'connections a second per IP address; look for other clients on this address',
-          { scope: 'connection', retryAfterMs: RATE_LIMIT_WAIT_MS },
-        ),
-      )
-      return
-    }
     const named = said.named(this.products)
+    if (said.matches(RATE_LIMITED)) {
+      const refused = named.size > 0 ? [...named] : indexesIn(this.states, WAITING)
+      // Else a heartbeat or an end was refused: nothing is missing.
+      if (refused.length === 0) this.stats.unknownFrames++
+      for (const index of refused) this.states[index] = SUSPECT
+      return defer(
+        this.output,
+        this.instruments,
+        refused,
+        `Coinbase refused a message ("${said}"); expected to be within 8 messages and 8 ` +
+          'connections a second per IP address; look for other clients on this address',
+        RATE_LIMIT_WAIT_MS,
+      )
+    }
     if (named.size === 0) {
       this.isDead = true
       this.output.fail(

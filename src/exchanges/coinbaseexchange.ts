@@ -36,6 +36,7 @@ import { Literal, Scanner, timeFromText } from '../core/scanner.ts'
 import { WireIds } from '../core/wire-ids.ts'
 import type { Adapter, Session, SessionOutput, SessionStats } from './adapter.ts'
 import { appendLevel, decimalOf, exact, isRecord, parseMessage, unreadableText } from './decode.ts'
+import { defer, indexesIn } from './deferral.ts'
 import { codesWith, decimalsOf, volumesOf } from './listing.ts'
 import { saidBy } from './said.ts'
 import { fixedText, mixed } from './warm-frames.ts'
@@ -336,18 +337,21 @@ class CoinbaseExchangeSession implements Session {
   /** An error reply: about the products it names, or about the connection. */
   private refused(message: Record<string, unknown>): void {
     const said = saidBy(message.message, message.reason)
-    if (said.matches(RATE_LIMITED)) {
-      this.abandon(
-        new ObfeedError(
-          'E_RATE_LIMITED',
-          `Coinbase Exchange refused a message ("${said}"), expected to be within 100 messages ` +
-            'and 8 connections a second per IP address; look for other clients on this address',
-          { scope: 'connection', retryAfterMs: RATE_LIMIT_WAIT_MS },
-        ),
-      )
-      return
-    }
     const named = said.named(this.products)
+    if (said.matches(RATE_LIMITED)) {
+      const refused = named.size > 0 ? [...named] : indexesIn(this.states, WAITING)
+      // Else an end was refused: nothing is missing.
+      if (refused.length === 0) this.stats.unknownFrames++
+      for (const index of refused) this.states[index] = SUSPECT
+      return defer(
+        this.output,
+        this.instruments,
+        refused,
+        `Coinbase Exchange refused a message ("${said}"), expected to be within 100 messages ` +
+          'and 8 connections a second per IP address; look for other clients on this address',
+        RATE_LIMIT_WAIT_MS,
+      )
+    }
     if (named.size === 0) {
       this.abandon(
         new ObfeedError(

@@ -43,6 +43,7 @@ import { isRegularPrice } from '../core/wide.ts'
 import { WireIds } from '../core/wire-ids.ts'
 import type { Adapter, BookDepth, Session, SessionOutput, SessionStats } from './adapter.ts'
 import { appendLevel, decimalOf, exact, isRecord, parseMessage, unreadableText } from './decode.ts'
+import { defer, indexesIn } from './deferral.ts'
 import { COMMON_CODES, DECIMALS_DEFAULT, volumesOf } from './listing.ts'
 import { type Said, saidBy, shown } from './said.ts'
 import { fixedText, mixed } from './warm-frames.ts'
@@ -633,19 +634,25 @@ class KrakenSession implements Session, BookCheck {
   private refused(message: Record<string, unknown>): void {
     const { error, method, symbol } = message
     const said = saidBy(error ?? 'no reason given')
+    const index = this.symbolIn(symbol, said)
     if (said.matches(RATE_LIMITED)) {
+      const refused = index === undefined ? indexesIn(this.states, JOINING, LEAVING) : [index]
+      const text =
+        `Kraken refused a message ("${said}"); expected to be within 20 messages a second ` +
+        'per connection; look for other clients on this address'
+      for (const one of refused) this.states[one] = REFUSED
+      if (refused.length > 0) {
+        return defer(this.output, this.instruments, refused, text, RATE_LIMIT_WAIT_MS)
+      }
       this.isDead = true
       this.output.fail(
-        new ObfeedError(
-          'E_RATE_LIMITED',
-          `Kraken refused a message ("${said}"); expected to be within 20 messages a second per ` +
-            'connection; look for other clients on this address',
-          { scope: 'connection', retryAfterMs: RATE_LIMIT_WAIT_MS },
-        ),
+        new ObfeedError('E_RATE_LIMITED', text, {
+          scope: 'connection',
+          retryAfterMs: RATE_LIMIT_WAIT_MS,
+        }),
       )
       return
     }
-    const index = this.symbolIn(symbol, said)
     if (method === 'unsubscribe') {
       // It is not subscribed: that is what was wanted.
       if (index !== undefined) this.left(index)

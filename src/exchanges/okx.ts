@@ -42,6 +42,7 @@ import { Literal, Scanner } from '../core/scanner.ts'
 import { WireIds } from '../core/wire-ids.ts'
 import type { Adapter, Session, SessionOutput, SessionStats } from './adapter.ts'
 import { appendSide, decodeText, exact, isRecord, unreadableText } from './decode.ts'
+import { defer, indexesIn } from './deferral.ts'
 import { codesWith, dayOf, decimalsOf, volumesOf } from './listing.ts'
 import { saidBy, shown } from './said.ts'
 import { mixed } from './warm-frames.ts'
@@ -527,6 +528,11 @@ class OkxSession implements Session {
     const reply = code === undefined ? `"${said}"` : `"${said}" (${shown(code)})`
     const isRequest = shown(code) === ILLEGAL_REQUEST
     if (shown(code) === TOO_FREQUENT || !isRequest && said.matches(RATE_LIMITED)) {
+      const own = isRecord(arg) ? this.indexOf(arg.instId) : -1
+      const refused = own >= 0
+        ? [own]
+        : indexesIn(this.states, WAITING).filter((i) => this.subscribes[i] > 0)
+      if (refused.length > 0) return this.postpone(refused, reply)
       this.abandon(
         'E_RATE_LIMITED',
         `OKX refused a message: ${reply}; expected to be within 3 connections a second per IP ` +
@@ -551,13 +557,7 @@ class OkxSession implements Session {
       )
       return
     }
-    for (const index of named) {
-      this.states[index] = SUSPECT
-      this.subscribed[index] = 0
-      this.subscribes[index] = 0
-      this.unsubscribes[index] = 0
-      this.snapshots[index] = 0
-    }
+    this.forget(named)
     for (const index of named) {
       const { symbol, wireSymbol } = this.instruments[index]
       this.output.fail(
@@ -569,6 +569,28 @@ class OkxSession implements Session {
         ),
       )
     }
+  }
+
+  private forget(indexes: Iterable<number>): void {
+    for (const index of indexes) {
+      this.states[index] = SUSPECT
+      this.subscribed[index] = 0
+      this.subscribes[index] = 0
+      this.unsubscribes[index] = 0
+      this.snapshots[index] = 0
+    }
+  }
+
+  private postpone(indexes: readonly number[], reply: string): void {
+    this.forget(indexes)
+    defer(
+      this.output,
+      this.instruments,
+      indexes,
+      `OKX refused a message: ${reply}; expected to be within 480 subscriptions an hour per ` +
+        'connection; look for other clients on this address',
+      RATE_LIMIT_WAIT_MS,
+    )
   }
 
   /** It may have been anything, so nothing on this socket is proven any more. */

@@ -53,6 +53,7 @@ export class SymbolGroup implements SocketsOwner {
   #proven = false
   #lastSnapshotMs = 0
   #deaf = false
+  #deferredAtMs = -Infinity
 
   constructor(
     name: string,
@@ -284,6 +285,10 @@ export class SymbolGroup implements SocketsOwner {
   fail(error: ObfeedError): void {
     if (error.scope === 'symbol') {
       const index = this.#symbols.findIndex((symbol) => symbol.symbol === error.symbol)
+      if (index >= 0 && error.code === 'E_RATE_LIMITED') {
+        this.#defer(index, error)
+        return
+      }
       if (index >= 0) {
         this.reject(index, error.message, error.retryAfterMs ?? 0)
         return
@@ -311,6 +316,21 @@ export class SymbolGroup implements SocketsOwner {
   }
 
   // ---- remedies ----
+
+  /** The exchange was asked too often for this one; the others go on. */
+  #defer(index: number, error: ObfeedError): void {
+    const watch = this.#watches[index]
+    const stream = this.streams[index]
+    const now = this.#context.environment.monotonicMs()
+    const before = this.#deferredAtMs
+    this.#deferredAtMs = now
+    stream.suspect(stream.stats.reason ?? 'disconnect')
+    watch.defer(now, error.retryAfterMs ?? 0)
+    // One message may be about all of them.
+    if (before === now) return
+    const seconds = Math.round((watch.resyncAtMs - now) / 1000)
+    this.#context.notice('warn', `${this.#name}: ${error.message}; asking again in ${seconds} s`)
+  }
 
   #refresh(index: number, nowMs: number): void {
     if (nowMs - this.#refreshedMs[index] < REFRESH_MS) return
@@ -441,7 +461,7 @@ export class SymbolGroup implements SocketsOwner {
     }
     if (due.length === 0) return
     if (this.#gapPending) this.#gapPending = false
-    else for (let n = 0; n < due.length; n++) this.#resyncs.push(now)
+    else for (const index of due) if (!this.#watches[index].isDeferred) this.#resyncs.push(now)
     const resyncsMax = Math.max(RESYNCS_PER_WINDOW_MIN, this.#watches.length)
     if (this.#resyncs.length > resyncsMax) {
       connection.reopen('resync', `${this.#resyncs.length} resyncs within a minute`)

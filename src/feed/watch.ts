@@ -53,6 +53,8 @@ export class SymbolWatch {
   hopeless = false
   /** The book is asked for because of its silence, and counts on meanwhile. */
   isChecking = false
+  /** The next resync is one that the exchange put off: nothing was lost. */
+  isDeferred = false
   /** The silence that is being checked; 0 = none. */
   #silentMs = 0
   #deadlineMs = Infinity
@@ -60,6 +62,7 @@ export class SymbolWatch {
   #behindSinceMs = Infinity
   #attempts = 0
   #rejections = 0
+  #deferrals = 0
   #liveSinceMs = Infinity
   #messages = 0
   #messagesAtStart = 0
@@ -73,6 +76,7 @@ export class SymbolWatch {
   /** A snapshot was asked for. */
   expect(nowMs: number): void {
     this.resyncAtMs = Infinity
+    this.isDeferred = false
     this.#deadlineMs = nowMs + SNAPSHOT_WITHIN_MS
   }
 
@@ -110,6 +114,18 @@ export class SymbolWatch {
     if (this.#deadlineMs !== Infinity) this.#deadlineMs = nowMs + SNAPSHOT_WITHIN_MS
   }
 
+  /** The exchange was asked too often: ask again after what it wants, then twice as late, and so on. */
+  defer(nowMs: number, retryAfterMs: number): void {
+    const waitMs = Math.min(REJECTED_CAP_MS, retryAfterMs * 2 ** Math.min(this.#deferrals, 10))
+    this.#deferrals++
+    this.isDeferred = true
+    this.misses = 0
+    this.#endCheck()
+    this.#deadlineMs = Infinity
+    this.#liveSinceMs = Infinity
+    this.resyncAtMs = nowMs + waitMs
+  }
+
   /** The exchange does not serve the symbol: ask again late. */
   reject(nowMs: number, retryAfterMs: number): void {
     this.misses = 0
@@ -138,6 +154,7 @@ export class SymbolWatch {
     this.misses = 0
     this.hopeless = false
     this.#rejections = 0
+    this.#deferrals = 0
     // A snapshot is not part of the rhythm.
     this.#messages = messages
     this.#lastMessageMs = nowMs

@@ -546,6 +546,7 @@ describe('a symbol that is not traded at present', () => {
         const isLive = () =>
           events().some((one) => one.symbol === 'ETH/EUR' && one.type === 'delta')
         await until('it is live', 20_000, isLive)
+        await ready(http, program)
         const after = JSON.parse((await get(`http://${http}/readyz`)).body)
         assert.deepEqual(after, { ready: true, reasons: [] })
         assert.match(program.stderr(), /traded again/)

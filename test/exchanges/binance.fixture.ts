@@ -210,6 +210,8 @@ function fixtureOf(adapter: Adapter, instruments: readonly Instrument[]): Fixtur
     offGrid: true,
     blind: { foreignSnapshot: 'no symbol in it, and a quiet market sends nothing to bridge it' },
     connect: () => new BinanceModel(instruments, adapter === binanceusdm),
+    limited: (refused) =>
+      `{"error":{"code":3,"msg":"Too many requests"},"id":${JSON.parse(refused).id}}`,
     errors: errors(
       instruments[1].wireSymbol.toLowerCase(),
       instruments[3].wireSymbol.toLowerCase(),

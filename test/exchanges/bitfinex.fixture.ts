@@ -211,6 +211,11 @@ export const bitfinexFixture: Fixture = {
     sizeDecimals: 8,
   }),
   connect: () => new BitfinexModel(),
+  limited(refused) {
+    const { symbol, subId } = JSON.parse(refused)
+    const request = { channel: 'book', symbol, subId, pair: symbol.slice(1) }
+    return JSON.stringify({ event: 'error', msg: 'ERR_RATE_LIMIT', code: 11010, ...request })
+  },
   errors: [
     {
       text: '{"event":"error","msg":"symbol: invalid","code":10300,"channel":"book",' +

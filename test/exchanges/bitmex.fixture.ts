@@ -153,6 +153,8 @@ export const bitmexFixture: Fixture = {
   depth: 0,
   offGrid: true,
   connect: () => new BitmexModel(),
+  limited: (refused) =>
+    `{"status":429,"error":"Rate limit exceeded, retry in 3 seconds.","meta":{"retryAfter":3},"request":${refused}}`,
   errors: [
     {
       text: JSON.stringify({

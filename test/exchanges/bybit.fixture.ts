@@ -199,6 +199,10 @@ export const bybitFixture: Fixture = {
     sizeDecimals: 8,
   }),
   connect: () => new BybitModel(),
+  limited(refused) {
+    const { req_id } = JSON.parse(refused)
+    return JSON.stringify({ success: false, ret_msg: 'Too many visits!', req_id, op: 'subscribe' })
+  },
   errors: [
     {
       text: refusal('error:handler not found,topic:orderbook.1000.1000PEPEUSDT'),

@@ -595,7 +595,7 @@ describe('steps', () => {
 
   test('6: too many messages: the connection is given up for a while', () => {
     const texts = [
-      refusal('Too many visits!', '1'),
+      refusal('Too many visits!', ''),
       '{"ret_code":10006,"ret_msg":"slow down"}',
       '{"retCode":"10006","retMsg":"slow down"}',
     ]

@@ -123,6 +123,7 @@ export const coinbaseFixture: Fixture = {
   depth: 0,
   offGrid: true,
   connect: () => new CoinbaseModel(),
+  limited: () => '{"type":"error","message":"rate limit exceeded"}',
   errors: [
     {
       text: '{"type":"error","message":"SHIB-USD is not a valid product"}',
@@ -138,12 +139,6 @@ export const coinbaseFixture: Fixture = {
       scope: 'symbol',
       index: 3,
       quote: 'ETH-USD is delisted',
-    },
-    {
-      text: '{"type":"error","message":"rate limit exceeded"}',
-      code: 'E_RATE_LIMITED',
-      scope: 'connection',
-      quote: 'rate limit exceeded',
     },
     {
       text: '{"type":"error","message":"authentication failure"}',

@@ -135,6 +135,7 @@ export const coinbaseexchangeFixture: Fixture = {
   depth: 0,
   offGrid: true,
   connect: () => new CoinbaseExchangeModel(),
+  limited: () => '{"type":"error","message":"rate limit exceeded"}',
   errors: [
     {
       text: '{"type":"error","message":"Failed to subscribe",' +
@@ -150,12 +151,6 @@ export const coinbaseexchangeFixture: Fixture = {
       scope: 'symbol',
       index: 3,
       quote: 'ETH-USDC is delisted',
-    },
-    {
-      text: '{"type":"error","message":"rate limit exceeded"}',
-      code: 'E_RATE_LIMITED',
-      scope: 'connection',
-      quote: 'rate limit exceeded',
     },
     {
       text: '{"type":"error","message":"Failed to subscribe",' +

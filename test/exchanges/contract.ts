@@ -538,6 +538,58 @@ export function contract(fixture: Fixture): void {
       }
     })
 
+    test('too many messages: only what was refused waits, and is asked for again', () => {
+      const bytesOf = (sent: readonly string[]): Uint8Array => {
+        const subscription = sent.findLast((text) => /"subscribe"/i.test(text))
+        assert.ok(subscription !== undefined, 'something was asked for')
+        return new TextEncoder().encode(fixture.limited(subscription))
+      }
+      const assertDeferred = (run: Run, ...expected: readonly number[]): void => {
+        const { failures } = run.listener
+        assert.ok(failures.length > 0, 'it is said')
+        for (const { code, scope, symbol, retryAfterMs, message } of failures) {
+          assert.deepEqual([code, scope], ['E_RATE_LIMITED', 'symbol'], message)
+          assert.ok(retryAfterMs! > 0)
+          assert.ok(expected.some((index) => instruments[index].symbol === symbol), message)
+        }
+      }
+      // All of them, on a fresh socket.
+      const early = new Run(fixture)
+      early.isMute = true
+      early.open()
+      const waits = everyone.filter((index) => early.listener.books[index] === undefined)
+      if (waits.length > 0 && early.listener.sent.some((text) => /"subscribe"/i.test(text))) {
+        early.session.received(bytesOf(early.listener.sent), 1)
+        assertDeferred(early, ...everyone)
+        early.isMute = false
+        early.settle()
+        heal(early)
+        assertGoesOn(early)
+      }
+      if (isRest) return
+      // One of them, in mid-stream.
+      const run = started(fixture)
+      run.isMute = true
+      const before = run.listener.sent.length
+      run.resync(1)
+      if (!run.listener.sent.slice(before).some((text) => /"subscribe"/i.test(text))) {
+        // It is left first, and joined behind the answer.
+        run.isMute = false
+        run.settle()
+        return
+      }
+      run.session.received(bytesOf(run.listener.sent.slice(before)), 1)
+      assertDeferred(run, 1)
+      const others = everyone.filter((index) => index !== 1)
+      assert.deepEqual(run.live, others)
+      for (const index of others) run.probe(index, '2')
+      run.isMute = false
+      run.settle()
+      assert.ok(others.every((index) => run.listener.books[index] !== undefined))
+      heal(run)
+      assertGoesOn(run)
+    })
+
     test('a symbol that ends in mid-stream: the others go on', () => {
       if (fixture.connect().delist === undefined) {
         // Nothing is said: then nothing may be made of it either.

@@ -87,5 +87,10 @@ export interface Fixture {
   /** A made-up instrument of the same segment, to fill a socket with. Absent: `A7/USD`, `A7-USD`. */
   instrument?(i: number): Instrument
   connect(): Model
+  /**
+   * "Too many requests", said of the message `refused` of the client, in as many words as the
+   * exchange has for it.
+   */
+  limited(refused: string): string
   readonly errors: readonly ErrorReply[]
 }

@@ -194,6 +194,7 @@ export const krakenFixture: Fixture = {
     sizeDecimals: 8,
   }),
   connect: () => new KrakenModel(),
+  limited: () => `{"error":"Exceeded msg rate","method":"subscribe","success":false,${TIMES}}`,
   errors: [
     {
       text: '{"error":"Currency pair not supported PEPE/USD","method":"subscribe",' +

@@ -275,7 +275,7 @@ describe('subscriptions', () => {
 
   test('on a socket that was given up nothing happens', () => {
     const { session, listener } = open([BTC])
-    give(session, error('Exceeded msg rate'), btc().snapshot())
+    give(session, btc().snapshot(), error('Exceeded msg rate'), btc().snapshot())
     assert.deepEqual(listener.failures.map(({ code, scope }) => [code, scope]), [
       ['E_RATE_LIMITED', 'connection'],
     ])
@@ -284,7 +284,7 @@ describe('subscriptions', () => {
     session.resyncAll!([0])
     session.heartbeat!()
     assert.equal(listener.sent.length, 1)
-    assert.deepEqual(listener.outputs, [])
+    assert.equal(listener.outputs.length, 1)
   })
 })
 

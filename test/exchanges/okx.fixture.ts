@@ -155,6 +155,8 @@ export const okxFixture: Fixture = {
   depth: DEPTH,
   offGrid: true,
   connect: () => new OkxModel(),
+  limited: () =>
+    '{"event":"error","code":"60014","msg":"Requests too frequent","connId":"32f4414f"}',
   errors: [
     {
       text: '{"event":"error","code":"60018","msg":"Wrong URL or channel:books,instId:' +

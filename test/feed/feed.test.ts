@@ -900,6 +900,35 @@ describe('a symbol that is not traded at present', () => {
   })
 })
 
+describe('asked too often', () => {
+  test('what was refused waits, longer each time, and the others live on', () => {
+    const world = new World(3, { lossScope: 'symbol' })
+    world.open()
+    for (const index of [0, 1]) world.snapshot(index)
+    const { environment } = world
+    const refuse = (): void => world.frame({ t: 'l', i: 2 })
+    const asked = (): number => environment.socket.sent.filter((text) => text === 'resync 2').length
+    refuse()
+    for (const [n, seconds] of [7, 14, 28].entries()) {
+      for (let beat = 1; beat < seconds * 5; beat++) {
+        environment.advance(200)
+        world.update(beat, 0)
+        world.update(beat, 1)
+      }
+      assert.equal(asked(), n, `${seconds} s`)
+      environment.advance(500)
+      assert.equal(asked(), n + 1)
+      refuse()
+    }
+    assert.equal(environment.sockets.length, 1)
+    assert.deepEqual(world.feed.stats.books.map(({ state }) => state), ['live', 'live', 'suspect'])
+    assert.notEqual(world.feed.stats.books[2].reason, 'delisted')
+    assert.deepEqual(world.held, [], 'it is not about the address')
+    world.snapshot(2)
+    assert.equal(world.feed.stats.books[2].state, 'live')
+  })
+})
+
 describe('an address that is refused', () => {
   /** Sockets of a symbol each. */
   function sockets(count: number): Partial<FeedOptions> {

@@ -336,7 +336,10 @@ class FakeSession implements Session {
     }
     if (this.#options.lossScope !== 'symbol') this.provenUs = receivedUs
     if (message.t === 'l') {
-      const details = { scope: 'connection', retryAfterMs: 7000 } as const
+      const symbol = message.i === undefined ? undefined : this.#symbols[message.i]
+      const details = symbol === undefined
+        ? { scope: 'connection', retryAfterMs: 7000 } as const
+        : { scope: 'symbol', symbol, retryAfterMs: 7000 } as const
       return this.#output.fail(new ObfeedError('E_RATE_LIMITED', 'too many messages', details))
     }
     if (message.t === 'x') {
