@@ -33,7 +33,7 @@
  *    another one is asked for, one at a time, later and later, while the events are kept on. One that
  *    cannot be read makes the symbol suspect.
  *    A snapshot ahead of all that is known of the symbol, when no event came since the resync, shows that
- *    some were lost or that the stream is dead. It counts only when the next one, a second later, has
+ *    some were lost or that the stream is dead. It counts only when those of the next ten seconds have
  *    the same id; the third time without any event between, the socket is replaced. After five that
  *    differ none is asked for until an event or a resync comes. Of a symbol in doubt the next socket
  *    knows where its book had come.
@@ -131,6 +131,9 @@ const AGAIN_MAX_MS = 10_000
 const REFRESHES_MAX = 5
 /** A snapshot that is ahead of a silent stream is compared with another one after this long. */
 const COMPARE_MS = 1000
+/** And for as long as they are the same, until the book has stood still for this long: also a lively one pauses. */
+const COMPARE_AGAIN_MS = 3000
+const STANDSTILL_US = 10e6
 /** So many in a row, each further on, without an event: the stream is dead, none is asked for. */
 const MOVES_MAX = 5
 /** So often a book was believed that had moved while its stream was silent. */
@@ -281,6 +284,8 @@ class Line {
   known = -1
   /** The id of a snapshot that was ahead of a silent stream; -1: none was. */
   told = -1
+  /** When it first was, microseconds since 1970. */
+  toldUs = 0
   /** Such snapshots in a row, each other than the one before. */
   moves = 0
   /** Books that were believed although their stream had said nothing of what moved them. */
@@ -743,10 +748,12 @@ class BinanceSession implements Session {
     if (log.count === 0 && known >= 0 && id > known) {
       if (id !== line.told) {
         line.told = id
+        line.toldUs = receivedUs
         // Else the feed finds that no book came: it resyncs, and at last replaces the socket.
         if (++line.moves < MOVES_MAX) this.ask(index, COMPARE_MS)
         return
       }
+      if (receivedUs - line.toldUs < STANDSTILL_US) return this.ask(index, COMPARE_AGAIN_MS)
       if (!line.heard && ++line.unheard >= UNHEARD_MAX) return this.deaf(index, id)
     }
     const problem = this.fill(snapshot, log, from, index)

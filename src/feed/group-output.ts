@@ -9,6 +9,8 @@ import type { SnapshotReceiver } from './snapshots.ts'
 
 /** The group as its sockets see it. */
 export interface OutputReceiver {
+  /** How old the REST answer may be from which the session speaks; 0: it speaks from a frame. */
+  answerAgeMs: number
   snapshot(index: number, changes: LevelChanges): void
   delta(index: number, changes: LevelChanges): void
   refreshed(index: number, changes: LevelChanges): void
@@ -87,8 +89,12 @@ export class GroupOutput implements SessionOutput, SnapshotReceiver {
     else this.#receiver?.fail(error)
   }
 
-  snapshotReceived(index: number, body: string, receivedUs: number): void {
-    if (this.#receiver !== undefined) this.session?.snapshotReceived?.(index, body, receivedUs)
+  snapshotReceived(index: number, body: string, receivedUs: number, tookMs: number): void {
+    const receiver = this.#receiver
+    if (receiver === undefined) return
+    receiver.answerAgeMs = tookMs
+    this.session?.snapshotReceived?.(index, body, receivedUs)
+    receiver.answerAgeMs = 0
   }
 
   snapshotRefused(index: number, status: number, body: string): void {

@@ -52,6 +52,7 @@ export class SymbolGroup implements SocketsOwner {
   #gapPending = false
   #proven = false
   #lastSnapshotMs = 0
+  answerAgeMs = 0
   #deaf = false
   #deferredAtMs = -Infinity
 
@@ -226,7 +227,7 @@ export class SymbolGroup implements SocketsOwner {
     if (isCheck && verdict === 'other') this.#notice(index, 'its book had moved, a new run begins')
     const now = this.#context.environment.monotonicMs()
     this.#lastSnapshotMs = now
-    watch.live(now, stream.messages, verdict === 'same')
+    watch.live(now - this.answerAgeMs, stream.messages, verdict === 'same')
     stream.stats.stale = false
     if (!this.#proven) {
       this.#proven = true

@@ -17,7 +17,8 @@ const MARGIN = 0.85
 
 /** Who wants a snapshot: one per socket, so that what an old socket asked for dies with it. */
 export interface SnapshotReceiver {
-  snapshotReceived(index: number, body: string, receivedUs: number): void
+  /** `tookMs`: how long the answer was under way, and how old it may be. */
+  snapshotReceived(index: number, body: string, receivedUs: number, tookMs: number): void
   /** The exchange will not serve this one (4xx); not asked again. */
   snapshotRefused(index: number, status: number, body: string): void
 }
@@ -148,21 +149,23 @@ export class SnapshotQueue {
   #run(job: Job): void {
     // Noted first: the answer may come before `httpGet` returns.
     this.#running.set(job, undefined)
+    const askedMs = this.#environment.monotonicMs()
     const request = this.#environment.httpGet(job.url, TIMEOUT_MS, (response) => {
       if (!this.#running.delete(job)) return
-      this.#answered(job, response)
+      this.#answered(job, response, this.#environment.monotonicMs() - askedMs)
       this.#pump()
     })
     if (this.#running.has(job)) this.#running.set(job, request)
   }
 
-  #answered(job: Job, response: HttpResponse): void {
+  #answered(job: Job, response: HttpResponse, tookMs: number): void {
     const { status } = response
     const { address, isOwnError } = this.#options
     if (status === 200) {
       this.answers.ok++
       address.succeeded('REST request')
-      job.receiver.snapshotReceived(job.index, response.body, this.#environment.nowUs())
+      const nowUs = this.#environment.nowUs()
+      job.receiver.snapshotReceived(job.index, response.body, nowUs, tookMs)
       return
     }
     const now = this.#environment.monotonicMs()

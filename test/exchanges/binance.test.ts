@@ -75,9 +75,9 @@ class Client {
     this.give(eventText(wireSymbol, isSpot ? { U, u } : { U, u, pu }, levels))
   }
 
-  snapshot(id: number, levels: readonly WireLevel[] = [], index = 0): void {
+  snapshot(id: number, levels: readonly WireLevel[] = [], index = 0, atS = 2): void {
     const body = depthText(id, levels, 5000, this.adapter === binanceusdm)
-    this.session.snapshotReceived!(index, body, 2_000_000)
+    this.session.snapshotReceived!(index, body, atS * 1e6)
   }
 
   /** Kind and nonce of everything handed on. */
@@ -286,7 +286,7 @@ describe('steps', () => {
         client.snapshot(id)
         assert.equal(client.outputs.length > 0, isLive)
         if (isLive) continue
-        client.snapshot(id)
+        client.snapshot(id, [], 0, 12)
         assert.deepEqual(client.outputs, [['snapshot', id]])
       }
     }
@@ -310,8 +310,11 @@ describe('steps', () => {
         at += 10
         client.session.resync(0)
         if (round > 1) client.acknowledge(round)
+        const { length } = client.outputs
         client.snapshot(at)
-        client.snapshot(at)
+        client.snapshot(at, [], 0, 11)
+        assert.equal(client.outputs.length, length, 'a lively book pauses, too')
+        client.snapshot(at, [], 0, 12)
         if (round < 3) assert.deepEqual(client.outputs.at(-1), ['snapshot', at])
       }
       assert.deepEqual(client.listener.failures.map(({ code, scope }) => [code, scope]), [
@@ -546,7 +549,7 @@ describe('steps', () => {
       client.acknowledge(2)
       assert.deepEqual(client.asked, [0, 1, 2, 0, 0, 1])
       client.snapshot(200)
-      client.snapshot(200)
+      client.snapshot(200, [], 0, 12)
       assert.equal(client.outputs.length, 3)
     }
   })

@@ -198,11 +198,6 @@ export class ExchangeHost {
     return i < 0 ? -1 : moves.version[i]!
   }
 
-  /** How late what came from this connection was at most, microseconds. */
-  latenessOf(connection: number): number {
-    return this.#sockets.get(connection)?.latenessUs ?? 0
-  }
-
   /** The version that frame `nonce` of `connection` led to; -1: none. */
   versionAt(symbol: string, connection: number, nonce: number): number {
     return this.exchange.versionAtNonce(symbol, connection, nonce)
@@ -251,15 +246,6 @@ export class ExchangeHost {
     return this.exchange.declared.some((fault) =>
       fault.kind === 'stall' && fault.connection === connection && fault.wireSymbol === wireSymbol
     )
-  }
-
-  /** For how long that has been so, microseconds; -1: it is not. */
-  silentFor(symbol: string, connection: number): number {
-    const wireSymbol = this.exchange.product(symbol)!.wireSymbol
-    const i = this.exchange.declared.findIndex((fault) =>
-      fault.kind === 'stall' && fault.connection === connection && fault.wireSymbol === wireSymbol
-    )
-    return i < 0 ? -1 : this.#clock.timeUs - (this.#declaredUs[i] ?? this.#clock.timeUs)
   }
 
   /** What is wrong with this book was sent so, and nothing that is still to come will show it. */

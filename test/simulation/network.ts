@@ -59,6 +59,8 @@ export class SimulatedNetwork {
   faults: NetworkFaults = NO_NETWORK_FAULTS
   /** The socket that is telling its owner that it is open; -1 outside of it. */
   opening = -1
+  /** How late the latest of all that came was, microseconds. */
+  latenessUs = 0
   /** Sockets so far. */
   connects = 0
   /** Those of them that a worker could rightly take for dead. */
@@ -409,6 +411,8 @@ export class SimulatedSocket implements Socket {
       if (latenessUs >= DEADLY_US && !this.#wasDeadly) this.#network.deadly++
       this.#wasDeadly ||= latenessUs >= DEADLY_US
       this.latenessUs = Math.max(this.latenessUs, latenessUs + this.#lagUs)
+      const network = this.#network
+      network.latenessUs = Math.max(network.latenessUs, this.latenessUs)
       arrive()
     }
     clock.after(this.#downUs - sentUs, () => {

@@ -77,6 +77,8 @@ interface SymbolAccount {
   pushed: Source | undefined
   /** Books of it that the running worker handed over. */
   pushes: number
+  /** Since when the book was called live, if not all the time, on a connection that does not tell of it. */
+  dead: { readonly connection: number; readonly sinceUs: number } | undefined
   /** Of all books that were stored, by whatever worker: the newest version, and its place. */
   newest: number
   published: Position | undefined
@@ -107,7 +109,7 @@ const FRESH_US = 15e6
  * The same where a symbol's rhythm tells nothing: so few of its books were handed over, or it moves so
  * seldom that a silence of 10 s is nothing special.
  */
-const RHYTHM_PUSHES = 60
+const RHYTHM_PUSHES = 30
 const LIVELY_MOVES = 12
 const FRESH_UNKNOWN_US = 75e6
 /** Levels a side that every view shows. */
@@ -165,6 +167,7 @@ export class Oracle implements NetworkObserver {
         socket: -1,
         pushed: undefined,
         pushes: 0,
+        dead: undefined,
         newest: -1,
         published: undefined,
       })
@@ -437,10 +440,14 @@ export class Oracle implements NetworkObserver {
       const moves = exchange.versionAsOf(symbol, now) - exchange.versionAsOf(symbol, now - FRESH_US)
       const isKnown = this.#network!.isDeadFor(source.socket, FRESH_US) ||
         account.pushes >= RHYTHM_PUSHES && moves >= LIVELY_MOVES
-      const mostUs = (isKnown ? FRESH_US : FRESH_UNKNOWN_US) + exchange.latenessOf(connection)
+      const mostUs = (isKnown ? FRESH_US : FRESH_UNKNOWN_US) + this.#network!.latenessUs
       const least = exchange.versionAsOf(symbol, now - mostUs)
       // Where a stream is never subscribed anew, what REST says of it comes from nowhere.
-      if (isKnown && this.#options.finite && exchange.silentFor(symbol, connection) > mostUs) {
+      if (this.#options.finite && exchange.isSilent(symbol, connection)) {
+        if (account.dead?.connection !== connection) account.dead = { connection, sinceUs: now }
+      }
+      const { dead } = account
+      if (isKnown && dead?.connection === connection && now - dead.sinceUs > mostUs) {
         this.#tally.violation(
           `${symbol} epoch ${account.pushedEpoch} is live on a stream that has been dead for ` +
             `${mostUs / 1e6} s (connection ${connection})`,
@@ -652,8 +659,9 @@ export class Oracle implements NetworkObserver {
     }
     source.pushed++
     this.#sources.set(value, source)
+    // Checkpoints are no rhythm.
+    if (account.pushed?.nonce !== source.nonce) account.pushes++
     account.pushed = source
-    account.pushes++
     account.pushedEpoch = Math.max(account.pushedEpoch, epoch)
     const { speaking } = this.#witness
     if (speaking >= 0) {

@@ -464,7 +464,7 @@ const credulous = altered(() => ({}), (session) => {
   const answered = session.snapshotReceived!.bind(session)
   session.snapshotReceived = (index, body, receivedUs) => {
     answered(index, body, receivedUs)
-    answered(index, body, receivedUs)
+    answered(index, body, receivedUs + 11_000_000)
   }
 })
 
@@ -543,7 +543,7 @@ export const PLANTED: Readonly<Record<string, PlantedBug>> = {
   'splice-anywhere': { exchange: 'binance', planted: { adapter: anySplice } },
   'refresh-without-changes': { exchange: 'binance', from: 33, planted: { adapter: forgetful } },
   'short-snapshot-whole': { exchange: 'binance', planted: { adapter: complacent } },
-  'believe-stale-snapshot': { exchange: 'binance', from: 201, planted: { adapter: credulous } },
+  'believe-stale-snapshot': { exchange: 'binance', planted: { adapter: credulous } },
   'ping-not-counted': { planted: { environment: pingless } },
   'handover-backwards': { exchange: 'okx', planted: { adapter: hasty } },
   'handover-backwards-in-time': { exchange: 'coinbase', planted: { adapter: hasty } },

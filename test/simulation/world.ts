@@ -204,7 +204,9 @@ class World {
     }
     const isShort = kind.chance(this.#calm ? 0.9 : 0.35)
     const isWide = kind.chance(0.25)
-    this.#stalls = !this.#calm && new Random(seed, 'stalls').chance(0.15)
+    // Where a REST answer can hide it, a dead stream must not be rare.
+    const stalling = plain.protocol.snapshot === 'rest' ? 0.45 : 0.15
+    this.#stalls = !this.#calm && new Random(seed, 'stalls').chance(stalling)
     if (this.#stalls) this.#faultsUs = STALL_WORLD_US
     if (isWide && name !== 'coinbase') {
       // Room for a snapshot of each.
@@ -679,8 +681,8 @@ class World {
     }
   }
 
-  #restErrors(random: Random): void {
-    const variant = random.pick(['429', '418', '500', '503', 'timeout'])
+  #restErrors(random: Random, variants = ['429', '418', '500', '503', 'timeout']): void {
+    const variant = random.pick(variants)
     const fault = { kind: 'rest-error', probability: 0.5, count: random.int(1, 6), variant }
     this.#exchange.exchange.inject(fault)
   }
@@ -700,7 +702,8 @@ class World {
         exchange.inject({ kind: retirement, count: random.int(1, 2) })
       })
     }
-    if (random.chance(0.3)) this.#restErrors(random)
+    // One that names a time would hold new sockets back, too, and be no calm.
+    if (random.chance(0.3)) this.#restErrors(random, ['500', 'timeout'])
     if (random.chance(0.3)) this.#delist(random)
     for (let n = random.int(0, 3); n > 0; n--) {
       this.#clock.after(random.int(500_000, this.#faultsUs), () => {
