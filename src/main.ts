@@ -1,5 +1,6 @@
 /** The entry: a worker goes its own short way, everything else through the command tree. */
 import process from 'node:process'
+import { withoutCredentials } from './core/credentials.ts'
 
 // Loaded on demand, each alone: a worker must be up before the parent has found its markets.
 if (process.argv[2] === '__worker') {
@@ -10,6 +11,6 @@ if (process.argv[2] === '__worker') {
 
 function fail(error: unknown): void {
   const text = error instanceof Error ? error.stack ?? error.message : String(error)
-  process.stderr.write(`obfeed: this is a bug, please report it\n${text}\n`)
+  process.stderr.write(`obfeed: this is a bug, please report it\n${withoutCredentials(text)}\n`)
   process.exitCode = 1
 }

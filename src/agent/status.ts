@@ -1,5 +1,6 @@
 /** The status server: /livez, /readyz, /status and /metrics for one agent, from its view. */
 import { createServer, type Server, type ServerResponse } from 'node:http'
+import { withoutCredentials } from '../core/credentials.ts'
 import { EXPOSITION_CONTENT_TYPE } from '../telemetry/metrics.ts'
 import { type AgentView, notTraded, readiness, type WorkerView } from './view.ts'
 
@@ -80,7 +81,12 @@ function answer(source: StatusSource, method: string, url: string, response: Ser
       return sendReadiness(response, view, searchParams.has('verbose'))
     }
     case '/status':
-      return send(response, 200, JSON_TYPE, JSON.stringify(statusOf(source)) + '\n')
+      return send(
+        response,
+        200,
+        JSON_TYPE,
+        withoutCredentials(JSON.stringify(statusOf(source))) + '\n',
+      )
     case '/metrics':
       return send(response, 200, EXPOSITION_CONTENT_TYPE, source.metrics())
     default:

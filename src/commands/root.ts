@@ -2,6 +2,7 @@
 import process from 'node:process'
 import type { ArgsDef, CommandDef, CommandMeta } from 'citty'
 import { runCommand } from 'citty'
+import { withoutCredentials } from '../core/credentials.ts'
 import { EXIT, EXIT_TEXT, ObfeedError } from '../core/errors.ts'
 import { didYouMean } from '../config/nearest.ts'
 import { print, settingArgs, strictArgs, usageError } from './flags.ts'
@@ -188,7 +189,7 @@ export async function main(argv: readonly string[]): Promise<void> {
       process.exitCode = error.exitCode
     } else {
       const text = error instanceof Error ? error.stack ?? error.message : String(error)
-      process.stderr.write(`obfeed: this is a bug, please report it\n${text}\n`)
+      process.stderr.write(`obfeed: this is a bug, please report it\n${withoutCredentials(text)}\n`)
       process.exitCode = EXIT.uncaught
     }
     // A forgotten socket must not keep a failed command alive.

@@ -1,6 +1,7 @@
 /** Flags, environment and file merged into one `Settings`, each value with its origin. */
 import process from 'node:process'
 import { dirname, isAbsolute, join } from 'node:path'
+import { addressShown } from '../core/credentials.ts'
 import { EXIT, ObfeedError } from '../core/errors.ts'
 import { formerIds } from '../exchanges/index.ts'
 import type { JsonNode } from './json.ts'
@@ -125,7 +126,9 @@ function findDefault(option: Option): Found | undefined {
 function parseValue(option: Option, found: Found): SettingValue {
   const value = found.text === '' ? undefined : option.parse(found.text)
   if (value !== undefined) return value
-  const was = option.secret ? 'does not fit' : `was ${JSON.stringify(found.text)}`
+  const was = option.secret
+    ? 'does not fit'
+    : `was ${JSON.stringify(shownText(option, found.text))}`
   const remedy = option.choices === undefined || found.text === ''
     ? ''
     : didYouMean(found.text, option.choices)
@@ -133,6 +136,11 @@ function parseValue(option: Option, found: Found): SettingValue {
     found.origin === 'flag' ? 'E_USAGE' : 'E_CONFIG',
     `${found.place} ${was}, expected ${option.expected}${remedy}`,
   )
+}
+
+/** A password may be in it, though it does not belong there. */
+function shownText(option: Option, text: string): string {
+  return option.path ? text : addressShown(text)
 }
 
 function missing(option: Option): ObfeedError {
@@ -219,7 +227,13 @@ function parseConfig(path: string, text: string): Map<SettingKey, Found> {
     const place = `${path}:${value.line}:${value.column}: "${member.key}"`
     const written = textOf(option, value)
     if (written === undefined || written === '' || option.parse(written) === undefined) {
-      const was = option.secret ? 'does not fit' : `was ${describeNode(value)}`
+      const was = option.secret
+        ? 'does not fit'
+        : `was ${
+          value.kind === 'string'
+            ? JSON.stringify(shownText(option, value.value))
+            : describeNode(value)
+        }`
       const meant = written && option.choices ? didYouMean(written, option.choices) : ''
       problems.push(`${place} ${was}, expected ${option.expected}${meant}`)
       continue
@@ -256,5 +270,5 @@ export function showSetting(option: Option, settings: Settings): string {
   if (option.key === 'replicationFactor' && value === -1) return 'auto'
   if (option.placeholder === 'SECONDS') return `${Number(value) / 1000} s`
   // An address may carry a password: `https://user:password@host`.
-  return String(value).replace(/(:\/\/[^:/@]*):[^@/]*@/, '$1:***@')
+  return option.placeholder === 'URL' ? addressShown(String(value)) : String(value)
 }

@@ -1,4 +1,5 @@
 /** Pointing an exchange's own address at another host. Pure. */
+import { addressShown } from './credentials.ts'
 import { EXIT, ObfeedError } from './errors.ts'
 
 const WEB_SOCKET = new Set(['ws:', 'wss:'])
@@ -44,7 +45,7 @@ function parse(override: string, expected: string): URL {
 function wrong(override: string, found: string, expected: string): ObfeedError {
   return new ObfeedError(
     'E_CONFIG',
-    `endpoint "${override}" cannot be used: ${found}; expected ${expected}`,
+    `endpoint "${addressShown(override)}" cannot be used: ${found}; expected ${expected}`,
     { scope: 'agent', exitCode: EXIT.config },
   )
 }

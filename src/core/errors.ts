@@ -1,5 +1,7 @@
 /** The one operating error of obfeed, its scopes, and the exit codes every command documents. */
 
+import { withoutCredentials } from './credentials.ts'
+
 /** How much must be torn down. The handler at that scope acts, all others pass the error on. */
 export type Scope = 'symbol' | 'connection' | 'worker' | 'agent'
 
@@ -85,7 +87,10 @@ export class ObfeedError extends Error {
   readonly exitCode: number
 
   constructor(code: ErrorCode, message: string, details: ErrorDetails) {
-    super(message, details.cause === undefined ? undefined : { cause: details.cause })
+    super(
+      withoutCredentials(message),
+      details.cause === undefined ? undefined : { cause: details.cause },
+    )
     this.name = 'ObfeedError'
     this.code = code
     this.scope = details.scope

@@ -1,8 +1,11 @@
 /**
  * The one door for text that somebody else wrote (an exchange, a broker, a peer's close reason)
- * before it becomes part of a message of ours: of a length to be read, on one line, and nothing in
- * it that a terminal, a log or a parser of lines takes for more than text.
+ * before it becomes part of a message of ours: of a length to be read, on one line, without the
+ * password of an address, and nothing in it that a terminal, a log or a parser of lines takes for
+ * more than text.
  */
+
+import { withoutCredentials } from './credentials.ts'
 
 /** Characters kept of a text. */
 export const FOREIGN_TEXT_MAX = 500
@@ -27,10 +30,13 @@ export function printable(text: string): string {
   return text.replace(UNPRINTABLE, escaped)
 }
 
+/** Longer ones may be cut before the end that tells what they are. */
+const CREDENTIALS_MAX = 4096
+
 /** At most `max` characters of it, printable; an ellipsis says that there was more. */
 export function foreignText(text: string, max: number = FOREIGN_TEXT_MAX): string {
   // First cut, then looked at: the length of the text costs nothing.
-  const shown = printable(text.slice(0, max))
+  const shown = printable(withoutCredentials(text.slice(0, max + CREDENTIALS_MAX)).slice(0, max))
   if (text.length <= max && shown.length <= max) return shown
   const kept = shown.slice(0, max)
   // No half of an escape, nor of a character of two units.

@@ -1,5 +1,6 @@
 /** The life of one socket slot, and the only door to `ws` on the feed's side. */
 import WebSocket from 'ws'
+import { foreignText } from '../core/foreign-text.ts'
 import type { Environment, Refusal, Socket, SocketEvents, Timer } from '../core/environment.ts'
 import type { Limits, Session } from '../exchanges/adapter.ts'
 import type { Budget, BudgetClient } from './budget.ts'
@@ -334,7 +335,7 @@ export class Connection implements BudgetClient {
     const { address } = this.#budget
     if (refusal !== undefined) address.refused('WebSocket', refusal)
     const wasOpen = this.state === 'open'
-    const text = reason === '' ? `code ${code}` : `code ${code}, ${reason}`
+    const text = reason === '' ? `code ${code}` : `code ${code}, ${foreignText(reason)}`
     const heldMs = address.waitMs(this.environment.monotonicMs())
     this.#lose(wasOpen ? 'closed' : 'refused', text, heldMs)
   }

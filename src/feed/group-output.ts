@@ -2,6 +2,7 @@
 import type { LevelChanges } from '../core/changes.ts'
 import type { ObfeedError } from '../core/errors.ts'
 import type { InvalidReason } from '../core/event.ts'
+import { foreignText } from '../core/foreign-text.ts'
 import type { Session, SessionOutput } from '../exchanges/adapter.ts'
 import type { Connection } from './connection.ts'
 import type { Handover } from './handover.ts'
@@ -98,7 +99,7 @@ export class GroupOutput implements SessionOutput, SnapshotReceiver {
   }
 
   snapshotRefused(index: number, status: number, body: string): void {
-    const message = `status ${status}: ${body.slice(0, 200)}`
+    const message = `status ${status}: ${foreignText(body, 200)}`
     if (this.#isHeard(index)) this.#receiver?.reject(index, message, 0)
   }
 

@@ -4,6 +4,7 @@ import { request as httpRequest } from 'node:http'
 import type { IncomingMessage } from 'node:http'
 import { request as httpsRequest } from 'node:https'
 import type { HttpResponse, Timer } from '../core/environment.ts'
+import { foreignError } from '../core/foreign-text.ts'
 import { BODY_BYTES_MAX } from './body.ts'
 import { parseRetryAfter } from './retry-after.ts'
 
@@ -28,7 +29,7 @@ export function httpGet(
     () => finish({ status: 0, body: `no answer within ${timeoutMs} ms` }),
     timeoutMs,
   )
-  outgoing.on('error', (error) => finish({ status: 0, body: error.message }))
+  outgoing.on('error', (error) => finish({ status: 0, body: foreignError(error) }))
   outgoing.on('response', (incoming) => collect(incoming, finish))
   outgoing.end()
   return {
@@ -64,6 +65,6 @@ function collect(incoming: IncomingMessage, finish: (response: HttpResponse) => 
       ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
     })
   })
-  incoming.on('error', (error) => finish({ status: 0, body: error.message }))
+  incoming.on('error', (error) => finish({ status: 0, body: foreignError(error) }))
   incoming.on('close', () => finish({ status: 0, body: 'answer was cut' }))
 }

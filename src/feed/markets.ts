@@ -4,11 +4,12 @@
 import type { Market as UnifiedMarket } from 'ccxt'
 import { overrideEndpoint } from '../core/endpoint.ts'
 import { EXIT, ObfeedError } from '../core/errors.ts'
+import { foreignError } from '../core/foreign-text.ts'
 import type { Market } from '../core/instrument.ts'
 import type { MarketSource } from '../exchanges/adapter.ts'
 import { ccxtClasses } from '../exchanges/ccxt-classes.ts'
 import { adapters } from '../exchanges/index.ts'
-import { describe, requestJson, unavailable } from './metadata-request.ts'
+import { requestJson, unavailable } from './metadata-request.ts'
 
 export interface MarketsOptions {
   /** Replaces scheme, host and port of every REST address. */
@@ -172,11 +173,13 @@ function ccxtFailure(
   cause: unknown,
 ): ObfeedError {
   if (!(cause instanceof Error) || !WANTING.has(cause.name)) {
-    return unavailable(exchange, url ?? 'ccxt', describe(cause), cause)
+    return unavailable(exchange, url ?? 'ccxt', foreignError(cause), cause)
   }
   return new ObfeedError(
     'E_UNAVAILABLE',
-    `ccxt cannot ${purpose} of ${exchange} with what it is given: ${cause.message}; obfeed has no ` +
+    `ccxt cannot ${purpose} of ${exchange} with what it is given: ${
+      foreignError(cause)
+    }; obfeed has no ` +
       'keys and no accounts, expected what every client may ask for; choose another exchange',
     { scope: 'agent', exitCode: EXIT.unavailable, cause },
   )

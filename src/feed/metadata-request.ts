@@ -1,5 +1,6 @@
 /** One request for metadata, asked again while that may help, and what is said when it does not. */
 import { EXIT, ObfeedError } from '../core/errors.ts'
+import { foreignError, foreignText } from '../core/foreign-text.ts'
 import { readText, TooLarge } from './body.ts'
 import { parseRetryAfter } from './retry-after.ts'
 
@@ -47,12 +48,12 @@ async function requestOnce(
     body = await readText(response)
   } catch (cause) {
     if (cause instanceof TooLarge) throw new Refusal(exchange, url, cause.message, cause)
-    const found = signal.aborted ? `no answer within ${timeoutMs / 1000} s` : describe(cause)
+    const found = signal.aborted ? `no answer within ${timeoutMs / 1000} s` : foreignError(cause)
     throw unavailable(exchange, url, found, cause)
   }
   if (!response.ok) {
     const geo = response.status === 403 || response.status === 451
-    const start = body.slice(0, 200).replaceAll(/\s+/g, ' ').trim()
+    const start = foreignText(body.slice(0, 1000).replaceAll(/\s+/g, ' ').trim(), 200)
     const found = `HTTP ${response.status}${start === '' ? '' : ` ${start}`}` +
       (geo ? ' (the exchange may refuse this region)' : '')
     const lasting = response.status < 500 && response.status !== 408 && response.status !== 429
@@ -63,7 +64,7 @@ async function requestOnce(
   try {
     return JSON.parse(body)
   } catch (cause) {
-    throw new Refusal(exchange, url, `an answer that is not JSON: ${body.slice(0, 80)}`, cause)
+    throw new Refusal(exchange, url, `an answer that is not JSON: ${foreignText(body, 80)}`, cause)
   }
 }
 
@@ -76,12 +77,6 @@ class Refusal extends ObfeedError {
       cause,
     })
   }
-}
-
-export function describe(cause: unknown): string {
-  if (!(cause instanceof Error)) return String(cause)
-  const inner = cause.cause instanceof Error ? `: ${cause.cause.message}` : ''
-  return `${cause.message}${inner}`
 }
 
 function message(exchange: string, url: string, found: string): string {

@@ -4,6 +4,7 @@ import type { ISocketFactory, Kafka, KafkaConfig, LogEntry, SASLOptions } from '
 import net from 'node:net'
 import type { Socket } from 'node:net'
 import tls from 'node:tls'
+import { foreignText } from '../core/foreign-text.ts'
 import { compress, decompress } from './codecs.ts'
 import { listenTo, repairKafkajs } from './kafkajs-internals.ts'
 import { Reach } from './reach.ts'
@@ -212,7 +213,7 @@ function forward(log: KafkaLog, entry: LogEntry): void {
   // The delivery timeout bounds the retries here, and a spent identity is never used again.
   if (message.startsWith('Limiting retries for the idempotent producer')) return
   const detail = typeof error === 'string' ? `: ${error}` : ''
-  log(levelOf(entry), `kafkajs ${entry.namespace}: ${message}${detail}`)
+  log(levelOf(entry), `kafkajs ${entry.namespace}: ${foreignText(`${message}${detail}`)}`)
 }
 
 /**

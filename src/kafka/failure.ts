@@ -1,5 +1,6 @@
 /** What a failure reported by the client library means to the user, and the remedy. */
 import { EXIT, ObfeedError } from '../core/errors.ts'
+import { foreignError, foreignText } from '../core/foreign-text.ts'
 import type { KafkaClient } from './client.ts'
 
 interface Found {
@@ -34,8 +35,7 @@ export function protocolError(error: unknown): string | undefined {
 }
 
 export function describeFailure(error: unknown): string {
-  if (!(error instanceof Error)) return String(error)
-  return error.message
+  return foreignError(error)
 }
 
 function principalHint(client: KafkaClient): string {
@@ -115,7 +115,9 @@ export function classifyFailure(client: KafkaClient, topic: string, error: unkno
     if (found.name === 'KafkaJSSASLAuthenticationError') {
       return new ObfeedError(
         'E_SINK',
-        `Kafka at ${client.brokers.join(', ')} refused the login (${found.message}); expected a ` +
+        `Kafka at ${client.brokers.join(', ')} refused the login (${
+          foreignText(found.message ?? '')
+        }); expected a ` +
           'user it knows; check the credentials',
         { scope: 'agent', exitCode: EXIT.permission, cause: error },
       )

@@ -5,6 +5,7 @@
 import { Buffer } from 'node:buffer'
 import type { Environment, Timer } from '../core/environment.ts'
 import { EXIT, ObfeedError } from '../core/errors.ts'
+import { foreignError } from '../core/foreign-text.ts'
 import type { PlannedSymbol } from '../core/instrument.ts'
 import { Backlog } from '../sinks/backlog.ts'
 import { Flushes } from '../sinks/flushes.ts'
@@ -173,7 +174,7 @@ export class Publisher implements Sink {
     if (lastError instanceof ObfeedError) return lastError
     return new ObfeedError(
       'E_UNAVAILABLE',
-      `Kafka does not take writes (${lastError.message}); expected a leader and a producer ` +
+      `Kafka does not take writes (${foreignError(lastError)}); expected a leader and a producer ` +
         `identity for every partition within ${START_TIMEOUT_MS / 1000} s; check the brokers`,
       { scope: 'agent', exitCode: EXIT.unavailable, cause: lastError },
     )

@@ -3,6 +3,7 @@
  * their records.
  */
 import { Buffer } from 'node:buffer'
+import { foreignError } from '../core/foreign-text.ts'
 import { CODECS, decompress } from './codecs.ts'
 
 /** What stands before the records. */
@@ -102,7 +103,7 @@ export function recordsOf(batch: BatchHeader): BatchRecord[] {
     const bytes = decompress(codec, batch.body)
     return readRecords(batch, Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength))
   } catch (error) {
-    const found = error instanceof Error ? error.message : String(error)
+    const found = foreignError(error)
     throw new UnreadableBatch(`a batch of ${codec} cannot be read (${found})`, batch.lastOffset)
   }
 }

@@ -3,6 +3,7 @@ import process from 'node:process'
 import { writeSync } from 'node:fs'
 import type { ConsolaInstance, ConsolaReporter, LogObject } from 'consola/core'
 import { createConsola } from 'consola/core'
+import { withoutCredentials } from '../core/credentials.ts'
 import { foreignText, printable } from '../core/foreign-text.ts'
 
 export type LogLevel = 'error' | 'warn' | 'info' | 'debug' | 'trace'
@@ -199,7 +200,7 @@ function quoted(value: unknown): string {
 
 /** `{"ts":…,"level":…,"logger":…,"msg":…}` and the fields, which cannot replace these four. */
 function formatJson({ date, type, args }: Entry): string {
-  const msg = shortened(String(args[0]))
+  const msg = readable(String(args[0]))
   const own = { ts: date.toISOString(), level: type, logger: name, msg }
   const fields = (args[1] ?? {}) as LogFields
   const line = stringify({ ...own, ...fields, ...own }) ??
@@ -208,18 +209,20 @@ function formatJson({ date, type, args }: Entry): string {
   return printable(line)
 }
 
-function shortened(text: string): string {
-  return text.length <= TEXT_MAX ? text : `${text.slice(0, TEXT_MAX)}…`
+/** JSON escapes the rest itself. */
+function readable(text: string): string {
+  const kept = text.length <= TEXT_MAX ? text : `${text.slice(0, TEXT_MAX)}…`
+  return withoutCredentials(kept)
 }
 
 /** Undefined for what has no JSON: a ring, a getter that throws. */
 function stringify(value: unknown): string | undefined {
   try {
     return JSON.stringify(value, (_, inner: unknown) => {
-      if (typeof inner === 'string') return shortened(inner)
+      if (typeof inner === 'string') return readable(inner)
       if (inner instanceof Error) {
-        const stack = [`${inner.name}: ${inner.message}`.slice(0, TEXT_MAX), ...framesOf(inner)]
-        return { name: inner.name, msg: inner.message, stack: stack.join('\n    ') }
+        const stack = [readable(`${inner.name}: ${inner.message}`), ...framesOf(inner)]
+        return { name: inner.name, msg: readable(inner.message), stack: stack.join('\n    ') }
       }
       return typeof inner === 'bigint' ? inner.toString() : inner
     })

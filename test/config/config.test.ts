@@ -202,7 +202,7 @@ describe('resolveSettings', () => {
 
   test('never shows the password of an address', () => {
     const { settings } = resolve({ flags: { 'rest-url': 'https://me:s3cret@host/x' } })
-    assert.equal(showSetting(optionOf('restUrl'), settings), 'https://me:***@host/x')
+    assert.equal(showSetting(optionOf('restUrl'), settings), 'https://***@host/x')
   })
 
   test('warns of a variable that means nothing', () => {
