@@ -216,7 +216,7 @@ export class BinanceExchange extends SimulatedExchange<BinanceConnection> {
 
   /** `btcusdt@depth@100ms`; undefined for what is not a book stream of a listed product. */
   #stream(connection: BinanceConnection, name: string): [number, Channel] | undefined {
-    const match = /^([a-z0-9_]+)@depth(?:@(\d+)ms)?$/.exec(name)
+    const match = /^([\p{Ll}\p{Lo}\d_]+)@depth(?:@(\d+)ms)?$/u.exec(name)
     if (match === null || connection.path.startsWith('/market/')) return undefined
     const speed = match[2] ?? (this.isSpot ? '1000' : '250')
     const speeds = this.isSpot ? ['100', '1000'] : ['0', '100', '250', '500']

@@ -141,7 +141,8 @@ const QUOTES: readonly (readonly [string, number, number])[] = [
 ]
 
 const DECIMAL = /^\d+(?:\.\d+)?$/
-const SYMBOL = /^([A-Z0-9]{1,20})[/-]([A-Z0-9]{2,10})(?::([A-Z0-9]{2,10})(?:-(\d{6}))?)?$/
+/** A coin's name may be in any script: capital letters, and those that are neither. */
+const SYMBOL = /^([\p{Lu}\p{Lo}\d]{1,20})[/-]([A-Z0-9]{2,10})(?::([A-Z0-9]{2,10})(?:-(\d{6}))?)?$/u
 const PLAIN_QUOTES = ['USD', 'EUR', 'GBP', 'USDT', 'BTC', 'ETH']
 
 /** `BTC-USD`, spot only. */

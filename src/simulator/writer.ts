@@ -2,8 +2,10 @@
 
 const ZERO = 48
 
+const encoder = new TextEncoder()
+
 export function ascii(text: string): Uint8Array<ArrayBuffer> {
-  return new Uint8Array(new TextEncoder().encode(text))
+  return new Uint8Array(encoder.encode(text))
 }
 
 /** A growing buffer; one per exchange. */
@@ -26,12 +28,20 @@ export class Writer {
     this.end = at
   }
 
-  /** `price "," size` and the like: short ASCII text that changes from frame to frame. */
+  /** `price "," size` and the like: short text that changes from frame to frame, as UTF-8. */
   text(part: string): void {
-    this.ensure(part.length)
+    // No character is more than three bytes for each of its units.
+    this.ensure(3 * part.length)
     const bytes = this.bytes
     let at = this.end
-    for (let i = 0; i < part.length; i++) bytes[at++] = part.charCodeAt(i)
+    for (let i = 0; i < part.length; i++) {
+      const code = part.charCodeAt(i)
+      if (code > 0x7f) {
+        this.end = at + encoder.encodeInto(part.slice(i), bytes.subarray(at)).written
+        return
+      }
+      bytes[at++] = code
+    }
     this.end = at
   }
 
