@@ -4,6 +4,7 @@ import type { ArgsDef, CommandDef, CommandMeta } from 'citty'
 import { runCommand } from 'citty'
 import { withoutCredentials } from '../core/credentials.ts'
 import { EXIT, EXIT_TEXT, ObfeedError } from '../core/errors.ts'
+import { foreignError } from '../core/foreign-text.ts'
 import { didYouMean } from '../config/nearest.ts'
 import { print, settingArgs, strictArgs, usageError } from './flags.ts'
 import { mayColour, renderHelp } from './help.ts'
@@ -38,7 +39,7 @@ const commands: Readonly<Record<string, Entry>> = {
   plan: {
     description: 'Shows which worker would serve what, and changes nothing',
     examples: ['obfeed plan --exchange coinbase --map coinbase_config.json --workers 4'],
-    exitCodes: [0, 1, 64, 66, 69, 71, 77, 78],
+    exitCodes: [0, 1, 64, 66, 69, 71, 73, 77, 78],
     load: async () => untyped((await import('./plan.ts')).default),
   },
   validate: {
@@ -47,7 +48,7 @@ const commands: Readonly<Record<string, Entry>> = {
       'obfeed validate --exchange coinbase --map coinbase_config.json',
       'obfeed validate --config obfeed.json --offline --print-effective',
     ],
-    exitCodes: [0, 1, 64, 66, 69, 77, 78],
+    exitCodes: [0, 1, 64, 66, 69, 73, 77, 78],
     load: async () => untyped((await import('./validate.ts')).default),
   },
   map: {
@@ -62,7 +63,7 @@ const commands: Readonly<Record<string, Entry>> = {
   list: {
     description: 'Lists the exchanges and what is proven of their books',
     examples: ['obfeed list exchanges', 'obfeed list exchanges --native'],
-    exitCodes: [0, 1, 64],
+    exitCodes: [0, 1, 64, 73],
     load: async () => untyped((await import('./list.ts')).default),
   },
   tap: {
@@ -71,7 +72,7 @@ const commands: Readonly<Record<string, Entry>> = {
       'obfeed tap --exchange coinbase --map coinbase_config.json --symbol ETH/USD',
       'obfeed tap --exchange coinbase --map coinbase_config.json --verify',
     ],
-    exitCodes: [0, 1, 64, 65, 66, 69, 77, 78],
+    exitCodes: [0, 1, 64, 65, 66, 69, 73, 77, 78],
     load: async () => untyped((await import('./tap.ts')).default),
   },
   simulate: {
@@ -83,13 +84,13 @@ const commands: Readonly<Record<string, Entry>> = {
   bench: {
     description: 'Measures what this host can carry',
     examples: ['obfeed bench', 'obfeed bench --json'],
-    exitCodes: [0, 1, 64],
+    exitCodes: [0, 1, 64, 73],
     load: async () => untyped((await import('./bench.ts')).default),
   },
   version: {
     description: 'Shows version, commit and libraries',
     examples: ['obfeed version', 'obfeed version --json'],
-    exitCodes: [0, 1, 64],
+    exitCodes: [0, 1, 64, 73],
     load: async () => untyped((await import('./version.ts')).default),
   },
 }
@@ -131,6 +132,8 @@ async function dispatch(argv: readonly string[]): Promise<void> {
   }
   const { name, rest } = chooseCommand(argv)
   const entry = commands[name]!
+  // `run` has its own ending; its help has not.
+  if (name !== 'run' || asksForHelp(rest)) endWithStdout()
   if (asksForHelp(rest) && argv[0] !== name) {
     print(rootHelp())
     return
@@ -148,7 +151,6 @@ async function dispatch(argv: readonly string[]): Promise<void> {
     print(renderHelp(page, mayColour()))
     return
   }
-  if (name !== 'run') endQuietlyWithoutReader()
   await runCommand(command, { rawArgs: strictArgs(rest, args, `obfeed ${name}`) })
 }
 
@@ -168,12 +170,19 @@ function rootHelp(): string {
   }, mayColour())
 }
 
-/** `obfeed tap | head`: when the reader has had enough, that is success. */
-function endQuietlyWithoutReader(): void {
+/** `obfeed tap | head`: when the reader has had enough, that is success; a full disk is not. */
+function endWithStdout(): void {
   process.stdout.on('error', (error: Error & { code?: string }) => {
     if (error.code === 'EPIPE') process.exit(EXIT.ok)
-    throw error
+    complain(`stdout cannot be written (${foreignError(error)}); expected a file or pipe with room`)
+    process.exit(EXIT.cannotCreate)
   })
+}
+
+/** On stderr; when that cannot be written either, the exit code says it all. */
+function complain(text: string): void {
+  process.stderr.on('error', () => {})
+  process.stderr.write(`obfeed: ${text}\n`)
 }
 
 /** How long a command that failed may take to end by itself. */
@@ -185,11 +194,11 @@ export async function main(argv: readonly string[]): Promise<void> {
     await dispatch(argv)
   } catch (error) {
     if (error instanceof ObfeedError) {
-      process.stderr.write(`obfeed: ${error.message}\n`)
+      complain(error.message)
       process.exitCode = error.exitCode
     } else {
       const text = error instanceof Error ? error.stack ?? error.message : String(error)
-      process.stderr.write(`obfeed: this is a bug, please report it\n${withoutCredentials(text)}\n`)
+      complain(`this is a bug, please report it\n${withoutCredentials(text)}`)
       process.exitCode = EXIT.uncaught
     }
     // A forgotten socket must not keep a failed command alive.

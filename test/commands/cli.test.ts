@@ -116,8 +116,7 @@ describe('help', () => {
       assert.match(stdout, /\n\nFlags:\n {2}-/)
       assert.match(stdout, /\n\nExamples:\n {2}obfeed /)
       assert.match(stdout, /\n\nExit codes:\n {2}0 +done/)
-      const writes = ['run', 'simulate', 'map'].includes(command)
-      assert.equal(/\n {2}73 +an output cannot be written/.test(stdout), writes)
+      assert.match(stdout, /\n {2}73 +an output cannot be written/)
     })
   }
 })
@@ -321,6 +320,35 @@ describe('streams', () => {
     child.stdout.resume()
     const code = await new Promise((done) => child.on('close', done))
     assert.deepEqual([code, stderr], [0, ''])
+  })
+
+  test('a full disk: one line, exit 73', async () => {
+    writeFileSync(join(folder, 'one.json'), '{"BTC/USD": 0}')
+    const map = ['--exchange', 'coinbase', '--map', 'one.json', '--offline']
+    const commands = [
+      ...[['version'], ['list', 'exchanges'], ['--help'], ['run', '--help'], ['plan', '--help']],
+      ...[['plan', ...map], ['validate', ...map], ['validate', ...map, '--json']],
+      ['simulate', 'coinbase', '--port', '0'],
+    ]
+    for (const args of commands) {
+      const child = spawn('sh', ['-c', 'exec "$@" >/dev/full', 'sh', ...PROGRAM, ...args], {
+        cwd: folder,
+        stdio: ['ignore', 'ignore', 'pipe'],
+        timeout: 30_000,
+      })
+      let stderr = ''
+      child.stderr.setEncoding('utf8').on('data', (text: string) => (stderr += text))
+      const code = await new Promise((done) => child.on('close', done))
+      assert.equal(code, 73, `${args.join(' ')}: ${stderr}`)
+      assert.match(stderr, /^obfeed: stdout cannot be written \(ENOSPC.*room\n$/, args.join(' '))
+    }
+  })
+
+  test('stderr on a full disk changes no exit code', async () => {
+    const child = spawn('sh', ['-c', 'exec "$@" 2>/dev/full', 'sh', ...PROGRAM, 'plam'], {
+      stdio: 'ignore',
+    })
+    assert.equal(await new Promise((done) => child.on('close', done)), 64)
   })
 
   test('a big answer on a slow pipe is whole', async () => {

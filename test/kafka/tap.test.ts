@@ -223,6 +223,21 @@ describe('tap', () => {
     await topic.publisher.close()
   })
 
+  test('a full disk ends it with one line, exit 73', async () => {
+    const topic = await soundTopic()
+    for (const more of [[], ['--verify', '--seconds', '1']]) {
+      const [first, ...rest] = command(topic, ...more)
+      const words = ['-c', 'exec "$@" >/dev/full', 'sh', process.execPath, first, ...rest]
+      const child = spawn('sh', words, { stdio: ['ignore', 'ignore', 'pipe'] })
+      let stderr = ''
+      child.stderr.on('data', (chunk: Uint8Array) => stderr += new TextDecoder().decode(chunk))
+      const [code] = await once(child, 'close') as [number]
+      assert.equal(code, 73, stderr)
+      assert.match(stderr, /^obfeed: stdout cannot be written .*room\n$/)
+    }
+    await topic.publisher.close()
+  })
+
   test('what is wrong is said: no topic, no such symbol', async () => {
     const topic = await newTopic()
     await topic.publisher.close()
