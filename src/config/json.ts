@@ -240,11 +240,47 @@ export function describeNode(node: JsonNode): string {
 /**
  * The text of a file that the user named.
  *
- * @throws {ObfeedError} E_NO_INPUT, exit 66 when it is not there, 77 when it must not be read.
+ * @throws {ObfeedError} E_NO_INPUT, exit 66 when it is not there, 77 when it must not be read, 78 when
+ * it is not UTF-8.
  */
 export function readNamedFile(path: string, what: string): string {
+  return decodeNamed(path, readBytes(path, what))
+}
+
+function decodeNamed(path: string, bytes: Uint8Array): string {
+  const encoding = foreignEncoding(bytes)
+  if (encoding === undefined) {
+    try {
+      return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes)
+    } catch {
+      // Which one it is instead, nobody can tell for certain.
+    }
+  }
+  const remedy = encoding ?? 'ISO-8859-1'
+  throw new ObfeedError(
+    'E_CONFIG',
+    `${path}: is ${encoding ?? 'not UTF-8'}, expected UTF-8; convert it: ` +
+      `iconv -f ${remedy} -t UTF-8 ${path} > NEW${
+        encoding === undefined ? ' (from whatever encoding it has)' : ''
+      }`,
+    { scope: 'agent', exitCode: EXIT.config },
+  )
+}
+
+/** By its mark of byte order, or by the NULs that every second byte of plain text is then. */
+function foreignEncoding(bytes: Uint8Array): string | undefined {
+  const [a, b, c, d] = bytes
+  if (a === 0xff && b === 0xfe) return c === 0 && d === 0 ? 'UTF-32LE' : 'UTF-16LE'
+  if (a === 0xfe && b === 0xff) return 'UTF-16BE'
+  if (a === 0 && b === 0 && c === 0xfe && d === 0xff) return 'UTF-32BE'
+  if (bytes.length < 2) return undefined
+  if (a !== 0 && b === 0) return 'UTF-16LE'
+  return a === 0 && b !== 0 ? 'UTF-16BE' : undefined
+}
+
+function readBytes(path: string, what: string): Uint8Array {
   try {
-    return readFileSync(path, 'utf8')
+    return readFileSync(path)
   } catch (cause) {
     const code = cause instanceof Error && 'code' in cause ? String(cause.code) : ''
     const fail = (problem: string, exitCode: number): never => {

@@ -1,6 +1,9 @@
 /** The partition map: every refusal once, with line and column, all of them in one report. */
 import { describe, test } from 'node:test'
 import assert from 'node:assert/strict'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import fc from 'fast-check'
 import { parsePartitionMap, readPartitionMap, resolveMap } from '../../src/config/partition-map.ts'
 import { ObfeedError } from '../../src/core/errors.ts'
@@ -159,6 +162,37 @@ describe('resolveMap', () => {
     assert.match(hint('ETHUSD'), /^ETH\/USD\b/)
     assert.match(hint('ETH/UDS'), /^ETH\/USD\b/)
     assert.equal(hint('WHATEVER/NOTHING'), '')
+  })
+
+  test('a file in another encoding is named with it', () => {
+    const folder = mkdtempSync(join(tmpdir(), 'obfeed-map-'))
+    const path = join(folder, 'map.json')
+    const text = '{"BTC/USD": 0}'
+    const wide = (bom: number[], littleEndian: boolean) =>
+      Uint8Array.from([
+        ...bom,
+        ...[...text].flatMap((c) => littleEndian ? [c.charCodeAt(0), 0] : [0, c.charCodeAt(0)]),
+      ])
+    try {
+      for (
+        const [bytes, found] of [
+          [wide([0xff, 0xfe], true), 'UTF-16LE'],
+          [wide([0xfe, 0xff], false), 'UTF-16BE'],
+          [wide([], true), 'UTF-16LE'],
+          [wide([], false), 'UTF-16BE'],
+          [Uint8Array.from([0xff, 0xfe, 0, 0, 0x7b, 0, 0, 0]), 'UTF-32LE'],
+          [Uint8Array.from([0x7b, 0x22, 0xe4, 0x22]), 'not UTF-8'],
+        ] as const
+      ) {
+        writeFileSync(path, bytes)
+        const [message] = problems(() => readPartitionMap(path))
+        assert.ok(message?.startsWith(`${path}: is ${found}, expected UTF-8; convert it: iconv`))
+      }
+      writeFileSync(path, `\ufeff{"币安人生/USDT": 0}`)
+      assert.equal(readPartitionMap(path).entries[0]!.symbol, '币安人生/USDT')
+    } finally {
+      rmSync(folder, { recursive: true })
+    }
   })
 
   test('refuses unknown, inactive and twice named markets in one report', () => {
