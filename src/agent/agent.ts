@@ -7,11 +7,14 @@ import type { DormantSymbol } from '../core/instrument.ts'
 import { depthWarning, makePlan, type WorkerPlan } from '../config/plan.ts'
 import type { Settings } from '../config/settings.ts'
 import { EXIT, ObfeedError } from '../core/errors.ts'
+import { foreignError } from '../core/foreign-text.ts'
 import { type Adapter, depthOf } from '../exchanges/adapter.ts'
 import { log, logStats } from '../telemetry/log.ts'
 import type { LastPublished } from '../kafka/last-published.ts'
 import { OutageLog } from '../kafka/outage.ts'
 import { kafkaOptions } from './kafka-options.ts'
+import { reapOrphans } from './orphans.ts'
+import { holderOf } from './port-holder.ts'
 import { type Layout, layoutWorkers } from './layout.ts'
 import { renderMetrics } from './metrics.ts'
 import { describeRival, RivalLog, rivalsAtStart, rivalsOf } from './rivals.ts'
@@ -102,6 +105,7 @@ class Agent {
     const { settings } = this.#options
     const supervisor = this.#supervisor
     const stopper = new Stopper(supervisor, settings.drainTimeoutMs)
+    const stopReaping = reapOrphans()
     // At once: the workers load and warm up while the parent asks for markets and topic.
     supervisor.start()
     stopper.watchStdout()
@@ -114,12 +118,17 @@ class Agent {
       supervisor.stop(exitCode, FAILED_START_DRAIN_MS)
     })
     // After the request for the markets is on its way: loading node:http takes a while.
-    const server = this.#serve()
+    const server = this.#serve().catch((error) => {
+      if (supervisor.draining) return
+      failure = error
+      supervisor.stop(EXIT.temporary, FAILED_START_DRAIN_MS)
+    })
     // Whatever is still being prepared when the end comes is of no interest any more.
     await Promise.race([prepared, supervisor.ended])
     const exitCode = await supervisor.ended
     for (const timer of this.#timers) clearInterval(timer)
     stopper.dispose()
+    stopReaping()
     await server
     await this.#server?.close()
     if (failure !== undefined) throw failure
@@ -325,11 +334,16 @@ class Agent {
       })
       log.debug('status server listens', { address: this.#server.address })
     } catch (error) {
-      const found = error instanceof Error ? error.message : String(error)
-      log.warn(
-        `no status server: ${found}; the feed runs without /metrics and /readyz, choose another ` +
-          'address with --http or give --http off',
-      )
+      const found = `no status server: ${foreignError(error)}${heldBy(settings.http)}`
+      const remedy = 'choose another address with --http or give --http off'
+      if (settings.httpRequired) {
+        throw new ObfeedError(
+          'E_OS',
+          `${found}, expected ${settings.http} to be free (--http-required); ${remedy}`,
+          { scope: 'agent', exitCode: EXIT.temporary, cause: error },
+        )
+      }
+      log.warn(`${found}; the feed runs without /metrics and /readyz, ${remedy}`)
     }
   }
 
@@ -354,6 +368,12 @@ function conflictError(topic: string, found: string): ObfeedError {
       'symbols (--on-conflict exit); stop the other one, or take its symbols out of the map',
     { scope: 'agent', exitCode: EXIT.config },
   )
+}
+
+/** Who has the port of an address already. */
+function heldBy(address: string): string {
+  const holder = holderOf(Number(address.slice(address.lastIndexOf(':') + 1)))
+  return holder === undefined ? '' : `; the port is held by ${holder}`
 }
 
 /**

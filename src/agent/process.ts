@@ -26,6 +26,11 @@ const LAST_WORDS_MS = 200
 /** A worker without its channel ends by itself; after this long it is helped. */
 const ORPHAN_MS = 4000
 
+const children = new Set<number>()
+
+/** Processes started here whose exit the runtime has not told yet: it alone may take that. */
+export const ownChildren: ReadonlySet<number> = children
+
 export class WorkerProcess {
   readonly pid: number | undefined
   /** Only with output `pipe`. */
@@ -51,7 +56,9 @@ export class WorkerProcess {
       serialization: 'json',
     })
     this.pid = this.#child.pid
-    this.stdout = this.#child.stdout
+    if (this.pid !== undefined) children.add(this.pid)
+    // Undefined when there was no process to start (no descriptors left).
+    this.stdout = this.#child.stdout ?? null
     this.#child.on('message', (message) => {
       if (!this.#told) events.message(message as FromWorker)
     })
@@ -60,7 +67,10 @@ export class WorkerProcess {
       if (this.#child.pid !== undefined) return
       this.#tell({ reason: 'spawn', code: undefined, detail: error.message })
     })
-    this.#child.on('exit', (code, signal) => this.#exited(code, signal))
+    this.#child.on('exit', (code, signal) => {
+      if (this.pid !== undefined) children.delete(this.pid)
+      this.#exited(code, signal)
+    })
     this.#child.on('disconnect', () => {
       if (this.#death !== undefined) this.#tell(this.#death)
       else this.#timer ??= setTimeout(() => this.kill(), ORPHAN_MS)

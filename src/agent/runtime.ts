@@ -89,10 +89,65 @@ function ownExecutable(): string {
   const link = `/proc/${process.pid}/exe`
   try {
     accessSync(link, constants.X_OK)
-    return link
+    if (mayBeFollowed()) return link
   } catch {
-    return process.execPath
+    // No /proc.
   }
+  return process.execPath
+}
+
+/** What is asked of the system's C library: what no API of the runtimes gives. */
+export interface SystemCalls {
+  /** Takes the exit of the ended child `pid`; false when there is none to take. */
+  reap(pid: number): boolean
+  /** From now on the signal of this number does nothing to this process. */
+  ignoreSignal(signal: number): void
+}
+
+interface ForeignFunctions {
+  dlopen(path: string, symbols: object): {
+    readonly symbols: {
+      waitpid(pid: number, status: null, options: number): number
+      signal(signal: number, handler: number): unknown
+    }
+  }
+}
+
+const LIBRARIES = ['libc.so.6', 'libc.musl-x86_64.so.1', 'libc.musl-aarch64.so.1', 'libc.so']
+const WNOHANG = 1
+const SIG_IGN = 1
+
+/** Undefined where the runtime lets nobody call it (Deno without `--allow-ffi`). */
+export function systemCalls(): SystemCalls | undefined {
+  if (globals.Bun === undefined) return undefined
+  for (const library of LIBRARIES) {
+    try {
+      const { dlopen } = process.getBuiltinModule('bun:ffi') as unknown as ForeignFunctions
+      const { waitpid, signal } = dlopen(library, {
+        waitpid: { args: ['i32', 'ptr', 'i32'], returns: 'i32' },
+        signal: { args: ['i32', 'ptr'], returns: 'ptr' },
+      }).symbols
+      return {
+        reap: (pid) => waitpid(pid, null, WNOHANG) === pid,
+        ignoreSignal: (number) => void signal(number, SIG_IGN),
+      }
+    } catch {
+      // Not the library of this system.
+    }
+  }
+  return undefined
+}
+
+/**
+ * Whether `taskset` may follow our link too. Not into a program that may be run and not read, whose
+ * entry in /proc belongs to root, nor into one with capabilities that `taskset` has not. The path is
+ * as good then, as long as the same file is there: a worker of another build is sent away when it
+ * greets.
+ */
+function mayBeFollowed(): boolean {
+  const user = process.geteuid?.()
+  if (statSync(`/proc/${process.pid}`).uid !== user) return false
+  return user === 0 || /^CapPrm:\s*0+$/m.test(readFileSync('/proc/self/status', 'utf8'))
 }
 
 /** The same command on one CPU only. */

@@ -1,7 +1,9 @@
 /** The status server: /livez, /readyz, /status and /metrics for one agent, from its view. */
-import { createServer, type Server, type ServerResponse } from 'node:http'
+import { createServer, type ServerResponse } from 'node:http'
+import type { Server } from 'node:net'
 import { withoutCredentials } from '../core/credentials.ts'
 import { EXPOSITION_CONTENT_TYPE } from '../telemetry/metrics.ts'
+import { boundedListener } from './connections.ts'
 import { type AgentView, notTraded, readiness, type WorkerView } from './view.ts'
 
 /** Asked at each request; must not block. */
@@ -25,16 +27,20 @@ export function parseAddress(text: string): { host: string; port: number } | und
   return { host: match[1] ?? (match[2] === '' ? '::' : match[2]), port: Number(match[3]) }
 }
 
+/** A scraper keeps its connection for a minute; whoever asks slowly is not waited for. */
+const LIMITS = { connections: 64, requestMs: 5_000, answerMs: 30_000, idleMs: 65_000 }
+
 /** Rejects with the system's error when the address cannot be listened on. */
 export function startStatusServer(address: string, source: StatusSource): Promise<StatusServer> {
   const parsed = parseAddress(address)
   if (parsed === undefined) {
     return Promise.reject(new Error(`expected HOST:PORT, found ${JSON.stringify(address)}`))
   }
-  const server = createServer((request, response) => {
+  const http = createServer((request, response) => {
     answer(source, request.method ?? 'GET', request.url ?? '/', response)
   })
-  server.keepAliveTimeout = 65_000
+  http.keepAliveTimeout = LIMITS.idleMs
+  const server = boundedListener(http, LIMITS)
   return new Promise((resolve, reject) => {
     server.once('error', reject)
     server.listen(parsed.port, parsed.host, () => {
@@ -54,10 +60,7 @@ function addressOf(server: Server, asked: string): string {
 }
 
 function close(server: Server): Promise<void> {
-  return new Promise((resolve) => {
-    server.close(() => resolve())
-    server.closeAllConnections()
-  })
+  return new Promise((resolve) => server.close(() => resolve()))
 }
 
 const JSON_TYPE = 'application/json; charset=utf-8'

@@ -11,6 +11,7 @@ import { configureLog, flushLog, log, logLastWords, logStats } from '../telemetr
 import { KafkaSink, loadKafka, publishedBefore } from './kafka-sink.ts'
 import type { FromWorker, ToWorker, WorkerStats } from './messages.ts'
 import { buildId, setProcessName } from './runtime.ts'
+import { ignoreAllSignals } from './signals.ts'
 import { parseWorkerArguments, WORKER_COMMAND, type WorkerArguments } from './worker-arguments.ts'
 
 type Plan = Extract<ToWorker, { type: 'plan' }>
@@ -71,7 +72,7 @@ class Worker {
     process.on('unhandledRejection', (error) => this.#crash(error))
     // A terminal's ^C and a service manager's TERM reach the whole group: the parent decides what
     // they mean. Without it the disconnect has already begun the end.
-    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => {})
+    ignoreAllSignals()
     process.on('message', (message) => this.#received(message as ToWorker))
     process.on('disconnect', () => void this.#orphaned())
     this.#greet()

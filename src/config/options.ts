@@ -311,6 +311,11 @@ export const OPTIONS: readonly Option[] = [
     choices: ['off'],
     parse: (text) => text === 'off' ? text : endpoint(text),
   }),
+  option('httpRequired', 'http-required', {
+    ...boolean,
+    description: 'end with 75 when the status server cannot listen, instead of a warning',
+    default: 'false',
+  }),
   option('whenFull', 'when-full', {
     placeholder: 'POLICY',
     description: 'when Kafka is too slow: conflate = drop the backlog, go on with a snapshot; ' +

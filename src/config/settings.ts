@@ -40,6 +40,8 @@ export interface Settings {
   readonly restUrl?: string
   /** `host:port` of the status server, or `off`. */
   readonly http: string
+  /** Without the status server the agent does not run. */
+  readonly httpRequired: boolean
   readonly whenFull: 'conflate' | 'block' | 'exit'
   readonly queueBytesMax: number
   readonly queueAgeMsMax: number

@@ -1,8 +1,10 @@
 /** /livez, /readyz, /status and /metrics over a real socket. */
 import assert from 'node:assert/strict'
+import { connect, type Socket } from 'node:net'
 import { describe, test } from 'node:test'
 import { parseAddress, startStatusServer, type StatusServer } from '../../src/agent/status.ts'
 import { type AgentView, readiness } from '../../src/agent/view.ts'
+import { until } from '../support/until.ts'
 import { bookOf, kafkaOf, planOf, statsOf, viewOf, workerOf } from './fixtures.ts'
 
 async function served(
@@ -64,6 +66,63 @@ describe('status server', () => {
       assert.equal((await fetch(`${url}/`)).status, 404)
       assert.equal((await fetch(`${url}//`)).status, 404)
       assert.equal((await fetch(`${url}/metrics`, { method: 'POST' })).status, 405)
+    }))
+
+  test('clients that ask slowly hold 64 connections at most, and for seconds', {
+    timeout: 30_000,
+  }, () =>
+    served(healthy, async (url, server) => {
+      const port = Number(server.address.split(':').at(-1))
+      const kept = new Set<Socket>()
+      const slow = (text: string): Promise<void> =>
+        new Promise((done) => {
+          const socket = connect(port, '127.0.0.1', () => {
+            kept.add(socket)
+            socket.write(text, () => done())
+          })
+          socket.on('error', () => done())
+          socket.on('close', () => kept.delete(socket))
+        })
+      for (let i = 0; i < 200; i++) await slow('GET /livez HTTP/1.1\r\nHost: x\r\n')
+      await until('64 are left', 5000, () => kept.size <= 64)
+      const begun = performance.now()
+      for (let i = 0; i < 80; i++) {
+        const answer = await fetch(`${url}/livez`, { headers: { connection: 'close' } })
+        assert.equal(answer.status, 200)
+        assert.equal(await answer.text(), 'ok\n')
+      }
+      assert.ok(performance.now() - begun < 5000, 'others are answered meanwhile')
+      await until('the slow ones are given up', 10_000, () => kept.size === 0)
+    }))
+
+  test('of connections in use the idle ones go first', () =>
+    served(healthy, async (_, server) => {
+      const port = Number(server.address.split(':').at(-1))
+      const ask = (socket: Socket): Promise<string> => {
+        socket.write('GET /livez HTTP/1.1\r\nHost: x\r\n\r\n')
+        return new Promise((done) => {
+          socket.once('data', (data) => done(String(data)))
+          socket.once('close', () => done('closed'))
+        })
+      }
+      const open = (): Promise<Socket> =>
+        new Promise((done) => {
+          const socket: Socket = connect(port, '127.0.0.1', () => done(socket))
+          socket.on('error', () => {})
+        })
+      const first = await open()
+      assert.match(await ask(first), /200 OK/)
+      const others: Socket[] = []
+      for (let i = 0; i < 63; i++) others.push(await open())
+      for (const socket of others) assert.match(await ask(socket), /200 OK/)
+      // It was idle longest, but has been asked again.
+      assert.match(await ask(first), /200 OK/)
+      const last = await open()
+      assert.match(await ask(last), /200 OK/)
+      assert.match(await ask(first), /200 OK/)
+      await until('the longest idle is closed', 2000, () => others[0].destroyed)
+      assert.match(await ask(others[1]), /200 OK/)
+      for (const socket of [first, last, ...others]) socket.destroy()
     }))
 
   test('a busy port rejects and harms nobody', () =>
