@@ -37,7 +37,11 @@ export function writeKnownSymbols(
     renameSync(temporary, path)
     return undefined
   } catch (error) {
-    rmSync(temporary, { force: true })
+    try {
+      rmSync(temporary, { force: true })
+    } catch {
+      // Where nothing may be written there is nothing to remove.
+    }
     return (error as Error).message
   }
 }

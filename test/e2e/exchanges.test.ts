@@ -69,6 +69,15 @@ for (const [exchange, adapter] of Object.entries(adapters)) {
             30_000,
             () => refresh().every((one) => one.valid),
           )
+          if (adapter.protocol.loss !== 'none') {
+            await until('a frame is lost', 10_000, () => simulator.stats().faultHits.drop === 1)
+          }
+          // What was lost last shows in what comes next.
+          const places = refresh().map(({ epoch, seq }) => ({ epoch, seq }))
+          await until('every book has moved on', 30_000, () =>
+            refresh().every(({ valid, epoch, seq }, i) =>
+              valid && seq > 3 && (epoch > places[i]!.epoch || seq > places[i]!.seq + 3)
+            ))
           simulator.pause()
           await until('every book is the true one again', 15_000, isTrue)
           assert.deepEqual(simulator.stats().broken, [])
