@@ -15,7 +15,9 @@ const LAYERS: Readonly<Record<string, readonly string[]>> = {
   config: ['core', 'exchanges'],
   feed: ['core', 'exchanges', 'sinks'],
   kafka: ['core', 'sinks'],
+  orders: ['core'],
   simulator: ['core'],
+  strategy: ['core', 'kafka', 'orders'],
   agent: ['core', 'config', 'exchanges', 'feed', 'kafka', 'sinks', 'telemetry'],
   commands: [
     'agent',
@@ -24,17 +26,21 @@ const LAYERS: Readonly<Record<string, readonly string[]>> = {
     'exchanges',
     'feed',
     'kafka',
+    'orders',
     'simulator',
     'sinks',
+    'strategy',
     'telemetry',
   ],
 }
 /** Type-only imports that may cross, because the other side defines the plain data it takes. */
 const TYPES: Readonly<Record<string, readonly string[]>> = {
-  config: ['feed'],
+  config: ['feed', 'orders'],
   feed: ['config'],
   telemetry: ['agent', 'config', 'feed'],
   kafka: ['config'],
+  // Orders are told in the words of the contract that strategies are written in.
+  orders: ['strategy'],
 }
 /** Package -> files that may import its code, as path prefixes below src/. */
 const DOORS: Readonly<Record<string, readonly string[]>> = {
@@ -96,6 +102,12 @@ function problemsOf(path: string, text: string): string[] {
       else if (!doors.some((door) => path.startsWith(door))) {
         problems.push(`${path}: imports ${name}, its door is ${doors.join(', ')}`)
       }
+    }
+  }
+  for (const { specifier, typeOnly } of importsOf(text)) {
+    // They only declare: a value imported from them would be missing when the program runs.
+    if (/\/(contract|declarations)\.ts$/.test(specifier) && !typeOnly) {
+      problems.push(`${path}: imports values from ${specifier}, which has types only`)
     }
   }
   if (/\b(TODO|FIXME|XXX|HACK)\b/.test(text)) problems.push(`${path}: has a leftover marker`)
