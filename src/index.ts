@@ -9,7 +9,7 @@ export {
   roundDecimal,
   subtractDecimals,
 } from './core/exact.ts'
-export { exp, log } from './strategy/math.ts'
+export { exp, log } from './core/math.ts'
 export {
   depthWithin,
   imbalance,

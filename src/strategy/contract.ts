@@ -205,6 +205,8 @@ export interface Market {
   readonly contractSize: string
   /** A derivative: `reduceOnly` is possible. */
   readonly contract: boolean
+  /** Settled in base: cannot be traded here. */
+  readonly inverse?: boolean
 }
 
 /** A signal over the stream of one book; `run` begins one. */

@@ -1,6 +1,6 @@
 /** Signals that are prices to trade at: a maker's quotes, an arbitrage between two books. */
 import type { Arbitrage, Book, Quotes } from '../contract.ts'
-import { log } from '../math.ts'
+import { log } from '../../core/math.ts'
 import { netSize, nextLevel } from './levels.ts'
 
 const BPS = 1e4

@@ -1,6 +1,6 @@
 /** Exponentially weighted volatility of the mid, in the time of the events. */
 import type { Signal, Volatility } from '../contract.ts'
-import { exp, log } from '../math.ts'
+import { exp, log } from '../../core/math.ts'
 import { mid } from './levels.ts'
 
 const US_PER_S = 1e6

@@ -3,7 +3,7 @@ import { describe, test } from 'node:test'
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
 import { resolve } from 'node:path'
-import { exp, log } from '../../src/strategy/math.ts'
+import { exp, log } from '../../src/core/math.ts'
 import { hashOfMath } from './math-hash.ts'
 
 const ROOT = resolve(import.meta.dirname!, '../..')

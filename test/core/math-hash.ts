@@ -1,7 +1,7 @@
 /** Prints one hash over `exp` and `log` of 200,000 arguments; run under every runtime. */
 import { createHash } from 'node:crypto'
 import process from 'node:process'
-import { exp, log } from '../../src/strategy/math.ts'
+import { exp, log } from '../../src/core/math.ts'
 
 const ARGUMENTS = 100_000
 
