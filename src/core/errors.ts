@@ -62,6 +62,7 @@ export type ErrorCode =
   | 'E_SINK'
   | 'E_OVERFLOW'
   | 'E_RESTART_BUDGET'
+  | 'E_STRATEGY'
   | 'E_EXCHANGE_CLOSED'
 
 export interface ErrorDetails {

@@ -100,8 +100,8 @@ export class LiveBook implements Book {
   /** When the exchange last spoke of it, as far as was told; its age counts from here. */
   lastUs = 0
   proof = 'none'
-  /** The strategy's clock. */
-  nowUs = 0
+  /** The clock that its age is told by. */
+  clock: { readonly nowUs: number } = { nowUs: 0 }
 
   constructor(ref: BookRef, book: CoreBook) {
     this.ref = ref
@@ -112,7 +112,7 @@ export class LiveBook implements Book {
 
   /** Two hosts' clocks: never below 0. */
   get ageUs(): number {
-    const age = this.nowUs - Math.max(this.lastUs, this.receivedUs)
+    const age = this.clock.nowUs - Math.max(this.lastUs, this.receivedUs)
     return age > 0 ? age : 0
   }
 

@@ -54,19 +54,18 @@ export class PaperWorld {
     this.book = new Book(decimals, decimals, Infinity)
     this.grid = new Grid(of, decimals)
     this.position = new Position(this.grid)
-    const world = this
     this.paper = new PaperExchange(
       [{ ref: REF, book: this.book, grid: this.grid }],
       this.schedule,
       {
-        answered(event) {
-          world.answers.push(event)
+        answered: (event) => {
+          this.answers.push(event)
           if (event.type !== 'fill') return
-          const side = world.#sides.get(event.id)!
-          world.position.apply(side, event.price, event.size, event.fee)
+          const side = this.#sides.get(event.id)!
+          this.position.apply(side, event.price, event.size, event.fee)
         },
-        listed(_ref, orders) {
-          world.listed.push(...orders)
+        listed: (_ref, orders) => {
+          this.listed.push(...orders)
         },
       },
       { model: parseQueueModel(model)!, latency },
