@@ -1,5 +1,6 @@
 /** A worker's way to Kafka: publisher, connection and the watch for other publishers. */
 import type { WorkerPlan } from '../config/plan.ts'
+import type { ObfeedError } from '../core/errors.ts'
 import type { Settings } from '../config/settings.ts'
 import type { Position } from '../feed/position.ts'
 import type { Feed } from '../feed/feed.ts'
@@ -52,7 +53,9 @@ export class KafkaSink {
     this.#modules = modules
     this.#client = new KafkaClient(kafkaOptions(settings))
     const wire = new KafkajsWire(this.#client, topic, { compression, producer })
-    this.sink = new Publisher(settings, realEnvironment, wire)
+    const narrowed = (bytes: number, error: ObfeedError) =>
+      log.warn(`${error.message}; until then batches have at most ${bytes} bytes`)
+    this.sink = new Publisher({ ...settings, narrowed }, realEnvironment, wire)
   }
 
   /** Looks for others on the partitions of `plan`, from now on. */

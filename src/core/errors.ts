@@ -60,6 +60,8 @@ export type ErrorCode =
   | 'E_STALE'
   | 'E_RATE_LIMITED'
   | 'E_SINK'
+  /** Kafka takes no batch as large as the one it was given. */
+  | 'E_TOO_LARGE'
   | 'E_OVERFLOW'
   | 'E_RESTART_BUDGET'
   | 'E_STRATEGY'

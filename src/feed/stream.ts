@@ -18,9 +18,7 @@ import {
 import { type MutablePosition, NOWHERE, type Position } from './position.ts'
 import type { BookState, BookStats } from './stats.ts'
 
-/** A split snapshot's records stay below every broker's and batch's limit. */
-const PART_BYTES_MAX = 700_000
-/** Up to this depth a snapshot is one record, whatever its numbers look like. */
+/** Beyond this depth a snapshot is measured before it is written, not afterwards. */
 const ONE_PART_DEPTH = 5000
 /** A stream that published nothing for this long says that it is still there. */
 export const HEARTBEAT_MS = 5000
@@ -276,7 +274,9 @@ export class SymbolStream {
       this.#pushSnapshot(seq, changes.receivedUs)
     } else {
       this.#encoder.delta(this.epoch, seq, this.#stamp, this.#outlet.environment.nowUs())
-      this.#push(KIND_DELTA, seq, Math.floor(changes.receivedUs / 1000))
+      // What no record can hold is said in the parts of a snapshot.
+      if (this.#isTooLarge()) this.#pushSnapshot(seq, changes.receivedUs)
+      else this.#push(KIND_DELTA, seq, Math.floor(changes.receivedUs / 1000))
     }
     this.stats.updates++
   }
@@ -501,16 +501,24 @@ export class SymbolStream {
     const encoder = this.#encoder
     const environment = this.#outlet.environment
     const timestampMs = Math.floor(atUs / 1000)
-    const parts = this.#mayNeedParts ? encoder.partsNeeded(PART_BYTES_MAX) : 1
-    if (parts === 1) {
+    if (!this.#mayNeedParts) {
       encoder.snapshot(this.epoch, seq, this.#stamp, environment.nowUs())
-      this.#push(KIND_SNAPSHOT, seq, timestampMs)
-    } else {
-      for (let part = 0; part < parts; part++) {
-        encoder.snapshotPart(part, parts, this.epoch, seq, this.#stamp, environment.nowUs())
-        if (!this.#push(KIND_SNAPSHOT, seq, timestampMs)) return
+      if (!this.#isTooLarge()) {
+        this.#push(KIND_SNAPSHOT, seq, timestampMs)
+        return
       }
     }
+    const parts = encoder.partsNeeded(this.#outlet.sink.recordBytesMax)
+    for (let part = 0; part < parts; part++) {
+      encoder.snapshotPart(part, parts, this.epoch, seq, this.#stamp, environment.nowUs())
+      if (!this.#push(KIND_SNAPSHOT, seq, timestampMs)) return
+    }
+  }
+
+  /** What was just written is more than the sink takes in one record. */
+  #isTooLarge(): boolean {
+    const { slab, sink } = this.#outlet
+    return slab.end - slab.start > sink.recordBytesMax
   }
 
   /** Hands the slab over as `seq`. False: the stream is suspended now, its epoch has ended. */

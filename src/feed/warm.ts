@@ -1,7 +1,7 @@
 /** Runs the frame path hot on canned frames, so that the first real frame does not pay for it. */
 import type { Environment, HttpResponse, Socket, SocketEvents, Timer } from '../core/environment.ts'
 import type { Adapter } from '../exchanges/adapter.ts'
-import type { Sink } from '../sinks/sink.ts'
+import { RECORD_BYTES_MAX, type Sink } from '../sinks/sink.ts'
 import { newSinkStats } from '../sinks/stats.ts'
 import { Feed } from './feed.ts'
 
@@ -104,6 +104,7 @@ const NO_SOCKET: Socket = {
 }
 
 class Nowhere implements Sink {
+  readonly recordBytesMax = RECORD_BYTES_MAX
   records = 0
   readonly stats = newSinkStats()
 

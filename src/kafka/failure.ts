@@ -97,12 +97,15 @@ export function classifyFailure(client: KafkaClient, topic: string, error: unkno
     case 'TRANSACTIONAL_ID_AUTHORIZATION_FAILED':
       return authorisationError(client, topic, ['Write', 'Describe'], error)
     case 'MESSAGE_TOO_LARGE':
-      return refusedError(
-        `topic ${topic} refused a record batch as too large; expected max.message.bytes of at ` +
-          `least 1048588; kafka-configs.sh --bootstrap-server ${client.brokers.join(',')} ` +
+    case 'RECORD_LIST_TOO_LARGE': // larger than a segment
+      return new ObfeedError(
+        'E_TOO_LARGE',
+        `topic ${topic} refused a record batch as too large; expected max.message.bytes and ` +
+          'segment.bytes of at least 1048588; ' +
+          `kafka-configs.sh --bootstrap-server ${client.brokers.join(',')} ` +
           `--alter --entity-type topics --entity-name ${topic} ` +
-          '--add-config max.message.bytes=2097152, or use a smaller --depth',
-        error,
+          '--add-config max.message.bytes=1048588',
+        { scope: 'agent', exitCode: EXIT.config, cause: error },
       )
     case 'INVALID_TIMESTAMP':
       return refusedError(

@@ -7,8 +7,6 @@ import type { Lane } from './lane.ts'
 import type { PartitionBatch, Wire, WireProducer } from './wire.ts'
 
 export const RECORDS_PER_PARTITION_MAX = 500
-/** Raw bytes; a topic refuses batches beyond 1 MiB by default. */
-export const BYTES_PER_PARTITION_MAX = 900_000
 /** Raw bytes of one request: what memory and a slow link must carry at once. */
 const BYTES_PER_REQUEST_MAX = 4_000_000
 /**
@@ -27,6 +25,8 @@ export interface GroupOwner {
   /** Symbol bytes by stream. */
   readonly keys: readonly Uint8Array[]
   readonly deliveryTimeoutMs: number
+  /** Raw bytes of one partition in a request. */
+  readonly batchBytesMax: number
   /** The piece in flight of `lane` was stored; it is still there to look at. */
   stored(lane: Lane): void
   /** The fate of the piece in flight of each is unknown; it is still there to look at. */
@@ -182,7 +182,11 @@ export class Group {
     for (let i = 0; i < count && bytes < BYTES_PER_REQUEST_MAX; i++) {
       const lane = lanes[(this.#turn + i) % count]
       if (lane.queuedRecords === 0 || lane.nextLeader !== this.leader) continue
-      const piece = lane.take(RECORDS_PER_PARTITION_MAX, BYTES_PER_PARTITION_MAX, this.#owner.keys)
+      const piece = lane.take(
+        RECORDS_PER_PARTITION_MAX,
+        this.#owner.batchBytesMax,
+        this.#owner.keys,
+      )
       bytes += piece.bytes
       this.#records += piece.records.length
       batches.push({ partition: lane.partition, records: piece.records })

@@ -9,7 +9,7 @@ import { foreignError } from '../core/foreign-text.ts'
 import type { PlannedSymbol } from '../core/instrument.ts'
 import { Backlog } from '../sinks/backlog.ts'
 import { Flushes } from '../sinks/flushes.ts'
-import { KIND_INVALID } from '../sinks/sink.ts'
+import { KIND_INVALID, RECORD_BYTES_MAX } from '../sinks/sink.ts'
 import type { EventKind, Sink, SinkEvents, SinkStats } from '../sinks/sink.ts'
 import { countSent, newSinkStats } from '../sinks/stats.ts'
 import { Group } from './group.ts'
@@ -25,6 +25,8 @@ export interface PublisherOptions {
   /** `conflate`: a stream whose oldest waiting event is older starts anew. */
   readonly queueAgeMsMax: number
   readonly deliveryTimeoutMs: number
+  /** The topic takes no batches as large as the last ones: they have at most so many bytes now. */
+  narrowed?(batchBytesMax: number, error: ObfeedError): void
 }
 
 /** A connection to the cluster must come about this soon at start. */
@@ -33,6 +35,10 @@ const START_TIMEOUT_MS = 15_000
 const MISSING_TIMEOUT_MS = 30_000
 /** Columns of a queued record. */
 const RECORD_OVERHEAD = 64
+/** Raw bytes of a partition in one request; a topic refuses batches beyond 1 MiB by default. */
+const BATCH_BYTES_MAX = 900_000
+/** A topic that refuses even this takes no books. */
+const BATCH_BYTES_MIN = 4_096
 /** `block` and `exit` cannot stop a frame half way, but memory stays bounded. */
 const HARD_LIMIT = 2
 const LOW_WATER = 0.5
@@ -57,6 +63,7 @@ export class Publisher implements Sink {
 
   /** By stream: acknowledged sends of its group when it was blocked. */
   #blockedAt = new Float64Array(0)
+  #batchBytesMax = BATCH_BYTES_MAX
   #pressure = false
   #failed = false
   #closed = false
@@ -69,9 +76,13 @@ export class Publisher implements Sink {
     this.#options = options
     this.#environment = environment
     this.#wire = wire
+    const batchBytesMax = () => this.#batchBytesMax
     this.#owner = {
       keys: this.#keys,
       deliveryTimeoutMs: options.deliveryTimeoutMs,
+      get batchBytesMax() {
+        return batchBytesMax()
+      },
       stored: (lane) => this.#stored(lane),
       lost: (lanes, error) => this.#lost(lanes, error),
       settled: () => this.#settled(),
@@ -95,6 +106,11 @@ export class Publisher implements Sink {
     for (const lane of this.#lanes) oldestMs = Math.min(oldestMs, lane.oldestPushedMs)
     this.#stats.oldestMs = oldestMs === Infinity ? 0 : this.#environment.monotonicMs() - oldestMs
     return this.#stats
+  }
+
+  /** Some room in a batch is for keys, headers and what frames a record. */
+  get recordBytesMax(): number {
+    return Math.floor(this.#batchBytesMax * RECORD_BYTES_MAX / BATCH_BYTES_MAX)
   }
 
   /**
@@ -192,9 +208,25 @@ export class Publisher implements Sink {
   #lost(lanes: readonly Lane[], error: Error): void {
     this.#stats.errors += 1
     this.#stats.retries += 1
+    const narrowed = this.#narrow(lanes, error)
     this.#backlog.lose(lanes)
-    this.#judge(error)
+    if (!narrowed) this.#judge(error)
     this.#leaders.readSoon()
+  }
+
+  /**
+   * Which topic takes how much is learnt from what it refuses: the next batches are half as large,
+   * and so are the parts of the snapshots with which the streams of the lost ones begin anew.
+   */
+  #narrow(lanes: readonly Lane[], error: Error): boolean {
+    if (!(error instanceof ObfeedError) || error.code !== 'E_TOO_LARGE') return false
+    let largest = 0
+    for (const { inFlight } of lanes) largest = Math.max(largest, inFlight?.bytes ?? 0)
+    const half = Math.floor(Math.min(largest, this.#batchBytesMax) / 2)
+    if (half < BATCH_BYTES_MIN) return false
+    this.#batchBytesMax = half
+    this.#options.narrowed?.(half, error)
+    return true
   }
 
   #settled(): void {

@@ -64,8 +64,13 @@ export const LATENCY_BUCKETS_S: readonly number[] = [
   8.192,
 ]
 
+/** What every destination takes in one record, by default: a broker's limit is 1 MiB for a batch. */
+export const RECORD_BYTES_MAX = 700_000
+
 export interface Sink {
   readonly stats: SinkStats
+  /** Bytes of the largest event it takes now. It may become less, when its destination takes less. */
+  readonly recordBytesMax: number
   /** Resolves when the destination accepts writes. `streams[i]` is stream i. Call once, first. */
   start(streams: readonly PlannedSymbol[], events: SinkEvents): Promise<void>
   /**

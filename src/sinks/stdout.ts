@@ -7,7 +7,7 @@ import type { PlannedSymbol } from '../core/instrument.ts'
 import { Backlog } from './backlog.ts'
 import { Flushes } from './flushes.ts'
 import { RecordQueue } from './queue.ts'
-import { KIND_INVALID } from './sink.ts'
+import { KIND_INVALID, RECORD_BYTES_MAX } from './sink.ts'
 import type { EventKind, Sink, SinkEvents, SinkStats } from './sink.ts'
 import { countSent, newSinkStats } from './stats.ts'
 
@@ -34,6 +34,7 @@ const NO_KEYS: readonly Uint8Array[] = []
  * A reader that has gone (`| head`) is reported as `failed` with exit code 0.
  */
 export class StdoutSink implements Sink {
+  readonly recordBytesMax = RECORD_BYTES_MAX
   readonly stats: SinkStats = newSinkStats()
   readonly #environment: Environment
   readonly #output: LineOutput

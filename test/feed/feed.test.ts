@@ -2,6 +2,7 @@ import { beforeEach, describe, test } from 'node:test'
 import assert from 'node:assert/strict'
 import type { Refusal } from '../../src/core/environment.ts'
 import type { ObfeedError } from '../../src/core/errors.ts'
+import { Replica } from '../../src/core/replica.ts'
 import type { Hold } from '../../src/feed/address.ts'
 import { Feed, type FeedOptions } from '../../src/feed/feed.ts'
 import { KIND_INVALID } from '../../src/sinks/sink.ts'
@@ -318,6 +319,36 @@ test('a full book is split over records that stay small', () => {
   })
   assert.deepEqual(bids, levels)
   assert.equal(new Set(records.map(({ value }) => value.epoch)).size, 1)
+})
+
+test('what a record cannot hold is split: snapshots, checkpoints and deltas of any depth', () => {
+  const world = new World(1, {}, { depth: 1000 })
+  world.open()
+  world.sink.recordBytesMax = 2_000
+  const copy = new Replica()
+  /** Kinds and outcomes of what was pushed since. */
+  const pushed = () => {
+    const records = world.sink.records.splice(0)
+    return records.map(({ value }) => {
+      const text = JSON.stringify(value)
+      assert.ok(text.length <= 2_000)
+      return `${value.type} ${value.seq} ${copy.receive(text)}`
+    }).filter((line, i, lines) => line !== lines[i - 1])
+  }
+  const levels = (size: number) => Array.from({ length: 300 }, (_, i) => [1_000 - i, size] as const)
+  world.frame({ t: 's', b: levels(1), a: [[2_000, 1]] })
+  world.frame({ t: 'u', b: [[1_000, 9]] })
+  assert.deepEqual(pushed(), ['snapshot 0 waiting', 'snapshot 0 snapshot', 'delta 1 delta'])
+  // A change of nearly all levels is no delta, but the whole book in parts.
+  world.frame({ t: 'u', b: levels(7) })
+  world.frame({ t: 'u', b: [[1_000, 8]] })
+  const whole = ['snapshot 2 waiting', 'snapshot 2 snapshot', 'delta 3 delta']
+  assert.deepEqual(pushed(), whole)
+  world.environment.advance(31_000)
+  const checkpoint = pushed().filter((line) => line.startsWith('snapshot'))
+  assert.deepEqual(checkpoint, ['snapshot 3 waiting', 'snapshot 3 checkpoint'])
+  assert.equal(copy.missed, 0)
+  assert.deepEqual(copy.bids(2), [['1000', '8'], ['999', '7']])
 })
 
 describe('a sink without room', () => {

@@ -11,6 +11,7 @@ import type {
 import { ObfeedError } from '../../src/core/errors.ts'
 import type { PlannedSymbol } from '../../src/core/instrument.ts'
 import type { Adapter, Limits, Session, SessionOutput } from '../../src/exchanges/adapter.ts'
+import { RECORD_BYTES_MAX } from '../../src/sinks/sink.ts'
 import type { EventKind, Sink, SinkEvents, SinkStats } from '../../src/sinks/sink.ts'
 
 interface Alarm {
@@ -174,6 +175,7 @@ export interface PushedRecord {
 
 /** Keeps every record, parsed; takes none of a stream in `blocked` but its invalids. */
 export class FakeSink implements Sink {
+  recordBytesMax = RECORD_BYTES_MAX
   records: PushedRecord[] = []
   events: SinkEvents | undefined
   readonly blocked = new Set<number>()

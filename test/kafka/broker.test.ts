@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import process from 'node:process'
 import { after, describe, test } from 'node:test'
+import kafkajs from 'kafkajs'
 import { realEnvironment } from '../../src/feed/environment.ts'
 import { KafkaClient, PATIENT } from '../../src/kafka/client.ts'
 import { endSession, KafkajsWire } from '../../src/kafka/kafkajs-wire.ts'
@@ -10,7 +11,7 @@ import type { PublisherOptions } from '../../src/kafka/publisher.ts'
 import { readTopic } from '../../src/kafka/reader.ts'
 import type { ReadOptions, TopicRecord } from '../../src/kafka/reader.ts'
 import { ensureTopic } from '../../src/kafka/topics.ts'
-import { KIND_DELTA } from '../../src/sinks/sink.ts'
+import { KIND_DELTA, KIND_SNAPSHOT } from '../../src/sinks/sink.ts'
 import type { EventKind } from '../../src/sinks/sink.ts'
 import { startKafka } from '../support/kafka.ts'
 import { until } from '../support/until.ts'
@@ -322,6 +323,47 @@ describe('publisher', () => {
     assert.equal(textOf(records[0]), 'alone')
     assert.ok(textOf(records[1]) === large)
     assert.equal(textOf(records[301]), '299 é'.padEnd(150, '-'))
+    await publisher.close()
+  })
+
+  test('a topic that takes 20 kB: books come in smaller parts, nothing else stops', async () => {
+    const topic = await newTopic(2)
+    await withAdmin((admin) =>
+      admin.alterConfigs({
+        validateOnly: false,
+        resources: [{
+          type: kafkajs.ConfigResourceTypes.TOPIC,
+          name: topic,
+          configEntries: [{ name: 'max.message.bytes', value: '20000' }],
+        }],
+      })
+    )
+    const heard = new Heard()
+    const narrowed: number[] = []
+    const publisher = await newPublisher(topic, [0, 1], heard, {
+      narrowed: (bytes) => narrowed.push(bytes),
+    })
+    // As a stream does: a snapshot in parts, anew whenever there is room again.
+    const publish = (stream: number) => {
+      const parts = Math.ceil(90_000 / publisher.recordBytesMax)
+      for (let part = 0; part < parts; part++) {
+        const length = Math.min(publisher.recordBytesMax, 90_000)
+        if (!pushText(publisher, stream, KIND_SNAPSHOT, `${stream}`.repeat(length))) return
+      }
+    }
+    heard.onWritable = publish
+    publish(0)
+    pushText(publisher, 1, KIND_DELTA, 'small')
+    const stored = await readAll(
+      topic,
+      [0, 1],
+      (records) => records.filter(({ partition }) => partition === 0).length >= 7,
+    )
+    assert.ok(stored.every(({ value }) => value.length < 20_000))
+    assert.deepEqual(heard.failures, [])
+    assert.ok(
+      narrowed.length > 0 && narrowed.every((bytes, i) => i === 0 || bytes < narrowed[i - 1]),
+    )
     await publisher.close()
   })
 

@@ -95,6 +95,43 @@ describe('batches', () => {
     assert.deepEqual(wire.last.records, ['0:y'])
   })
 
+  test('a topic that takes less gets less, and only its streams begin anew', async () => {
+    const narrowed: number[] = []
+    const { clock, wire, heard, publisher } = await stage({ 0: 1, 1: 2 }, [0, 0, 1], {
+      queueBytesMax: 10_000_000,
+      narrowed: (bytes) => narrowed.push(bytes),
+    })
+    const tooLarge = new ObfeedError('E_TOO_LARGE', 'too large', { scope: 'agent' })
+    assert.equal(publisher.recordBytesMax, 700_000)
+    for (const text of ['a', 'b']) pushText(publisher, 0, KIND_SNAPSHOT, text.repeat(20_000))
+    pushText(publisher, 1, KIND_DELTA, 'c')
+    pushText(publisher, 2, KIND_DELTA, 'd')
+    await settle()
+    await wire.sent[0].reject(tooLarge)
+    assert.deepEqual(narrowed, [20_000])
+    assert.deepEqual(heard.lines, ['dropped 0 2', 'dropped 1 1'])
+    assert.ok(publisher.recordBytesMax < 20_000)
+    await clock.advance(1_000)
+    assert.deepEqual(heard.lines.slice(2), ['writable 0', 'writable 1'])
+    for (const text of ['a', 'b']) pushText(publisher, 0, KIND_SNAPSHOT, text.repeat(15_000))
+    await settle()
+    assert.deepEqual(wire.last.records.map((text) => text.length), [15_002], 'one at a time')
+    assert.deepEqual(heard.failures, [])
+  })
+
+  test('a topic that takes no books at all ends the agent', async () => {
+    const { clock, wire, heard, publisher } = await stage({ 0: 1 }, [0])
+    const tooLarge = new ObfeedError('E_TOO_LARGE', 'too large', { scope: 'agent' })
+    for (let length = 8_400; heard.failures.length === 0; length = publisher.recordBytesMax) {
+      pushText(publisher, 0, KIND_SNAPSHOT, 'a'.repeat(length))
+      await settle()
+      await wire.last.reject(tooLarge)
+      await clock.advance(1_000)
+    }
+    assert.deepEqual(heard.failures, [tooLarge])
+    assert.equal(wire.sent.length, 2)
+  })
+
   test('bytes are copied once and stay what they were, over many turns', async () => {
     const { wire, publisher } = await stage({ 0: 1 }, [0, 0], { queueBytesMax: 1e9 })
     wire.automatic = true

@@ -815,6 +815,10 @@ class WatchedSink implements Sink {
     this.stats = sink.stats
   }
 
+  get recordBytesMax(): number {
+    return this.#sink.recordBytesMax
+  }
+
   start(streams: readonly PlannedSymbol[], events: SinkEvents): Promise<void> {
     this.#streams = streams
     return this.#sink.start(streams, {

@@ -156,6 +156,10 @@ abstract class MeddlingSink implements Sink {
     this.stats = sink.stats
   }
 
+  get recordBytesMax(): number {
+    return this.sink.recordBytesMax
+  }
+
   start(streams: readonly PlannedSymbol[], events: SinkEvents): Promise<void> {
     return this.sink.start(streams, events)
   }
